@@ -1,0 +1,1 @@
+"""What the installation stands on."""
