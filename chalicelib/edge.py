@@ -1,0 +1,89 @@
+"""Settings in, the whole edge to AWS out: the one place where the Lambda's and the runner's clients are made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from chalicelib.objects import Objects
+from chalicelib.queue import Queue
+from chalicelib.secrets import Secrets
+from chalicelib.settings import Settings
+from chalicelib.store import Store
+
+# A long poll answers after 20 s at the latest; anything later is a dead connection.
+_CONFIG = Config(
+    retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30, tcp_keepalive=True
+)
+# Two attempts, eight seconds at the worst: a forge gives up after ten.
+# https://docs.github.com/webhooks/using-webhooks/best-practices-for-using-webhooks
+_SOON = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=1, read_timeout=3)
+# One attempt: who calls these repeats a lost call itself, from the record, and must know when it was made.
+_ONCE = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
+_OF_SERVICE = {"elasticbeanstalk": _ONCE, "sesv2": _ONCE}
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What an installation is made of at AWS.
+
+    Args:
+        client: `client(service, region)` makes or finds a client; region None = the installation's own.
+    """
+
+    settings: Settings
+    store: Store
+    queue: Queue
+    secrets: Secrets
+    region: str
+    client: Callable[..., Any]
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Made when it is first asked for: few webhooks need S3, and its client is a tenth of a cold start."""
+        return Objects(self.client("s3"), self.settings.bucket)
+
+
+def connect(
+    settings: Settings,
+    session: boto3.session.Session | None = None,
+    endpoint: str | None = None,
+    *,
+    patient: bool = True,
+) -> Edge:
+    """The edge of one installation. Clients that are rarely needed are made when they are first asked for.
+
+    Args:
+        session: None = AWS as the environment says.
+        endpoint: one address for every service; None = as the environment says.
+        patient: False where somebody waits for the answer: a forge, which gives up after ten seconds, or a person.
+    """
+    session = session or boto3.session.Session()
+    # Clients may be used by several threads at once, a session may not.
+    # https://boto3.amazonaws.com/v1/documentation/api/latest/guide/session.html#multithreading-or-multiprocessing-with-sessions
+    making = threading.Lock()
+
+    @lru_cache(maxsize=32)
+    def client(service: str, region: str | None = None) -> Any:
+        with making:
+            return session.client(  # type: ignore[call-overload] # any service
+                service,
+                region_name=region,
+                endpoint_url=endpoint,
+                config=_OF_SERVICE.get(service, _CONFIG if patient else _SOON),
+            )
+
+    return Edge(
+        settings=settings,
+        store=Store(client("dynamodb"), settings.table),
+        queue=Queue(client("sqs"), settings.queue_prefix),
+        secrets=Secrets(client("ssm"), settings.secrets_prefix),
+        region=session.region_name or "",
+        client=client,
+    )

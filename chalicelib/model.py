@@ -1,0 +1,379 @@
+"""The nouns of Tau, frozen, and the one table of the states a run may go through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+# JSON as it is written into records: text, numbers, booleans, null, lists and objects of these.
+Json = Any
+
+VERSION = 1
+"""The version `v` of every record and message that this code writes."""
+
+
+class Provider(StrEnum):
+    """A dialect of webhooks. Several forges may speak one (two Bitbucket Data Centers)."""
+
+    GITHUB = "github"
+    BITBUCKET_CLOUD = "bitbucket_cloud"
+    BITBUCKET_SERVER = "bitbucket_server"
+
+
+class EventKind(StrEnum):
+    """What happened, in nobody's dialect."""
+
+    PUSH = "push"
+    BRANCH_CREATED = "branch_created"
+    BRANCH_DELETED = "branch_deleted"
+    TAG_CREATED = "tag_created"
+    TAG_DELETED = "tag_deleted"
+    PULL_REQUEST = "pull_request"
+    PING = "ping"
+    IMAGE = "image"
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    IGNORED = "ignored"
+
+
+class RunState(StrEnum):
+    """Where a run stands. *failed*: the code said no. *errored*: we broke, twice."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PASSED = "passed"
+    FAILED = "failed"
+    ERRORED = "errored"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    SKIPPED = "skipped"
+
+
+class WaitingFor(StrEnum):
+    """What makes a parked run go on; each has a `due_at` at which somebody looks."""
+
+    LOCK = "lock"
+    ENVIRONMENT = "environment"
+    APPROVAL = "approval"
+    DISK = "disk"
+    RUNNER = "runner"
+    RETRY = "retry"
+
+
+class StepStatus(StrEnum):
+    """What came of a step. *errored* is ours, *failed* is the code's."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERRORED = "errored"
+    SKIPPED = "skipped"
+
+
+ENDS = frozenset(
+    {
+        RunState.PASSED,
+        RunState.FAILED,
+        RunState.ERRORED,
+        RunState.CANCELLED,
+        RunState.SUPERSEDED,
+        RunState.SKIPPED,
+    }
+)
+
+TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
+    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.WAITING, RunState.CANCELLED, RunState.SUPERSEDED}),
+    # running -> running is a take-over: another runner claims with the next epoch.
+    RunState.RUNNING: frozenset({RunState.RUNNING, RunState.WAITING, *ENDS}),
+    # waiting -> running does not exist: whoever makes the condition true queues the run, a claim starts it.
+    RunState.WAITING: frozenset({RunState.QUEUED, *ENDS}),
+    **{end: frozenset() for end in ENDS},
+}
+
+
+def may_become(now: RunState, then: RunState) -> bool:
+    """Whether a record in `now` may be written as `then`."""
+    return then in TRANSITIONS[now]
+
+
+def may_come_from(then: RunState) -> tuple[RunState, ...]:
+    """The states that a record may be in when it is written as `then`, sorted: a write's condition."""
+    return tuple(sorted(state for state, nexts in TRANSITIONS.items() if then in nexts))
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One webhook request as it came.
+
+    Args:
+        headers: names lower-cased, every value that was sent for the name, in order.
+        body: the exact bytes that were signed.
+    """
+
+    forge: str
+    provider: Provider
+    headers: Mapping[str, tuple[str, ...]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The value of a header that came exactly once, else None."""
+        values = self.headers.get(name.lower(), ())
+        return values[0] if len(values) == 1 else None
+
+
+@dataclass(frozen=True)
+class Pusher:
+    """Who pushed, as far as the forge says it. Never used to grant anything."""
+
+    login: str | None = None
+    name: str | None = None
+    email: str | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to one ref of one repository.
+
+    Args:
+        forge: a name from ci.yml's `forges`, such as github.com.
+        repository: `owner/name` as the forge spells it; None where the payload names none (a bare ping).
+        repository_id: the forge's immutable id as text, or None.
+        ref: `refs/heads/…`, `refs/tags/…`, or None where no ref is concerned.
+        name: the branch or tag.
+        before, after: full object ids; None = nothing on that side. `after` of an annotated tag is the tag object.
+        commit: what to check out; None = nothing to build.
+        truncated: the payload does not list every commit.
+        reason: why it is `ignored`, in words; None otherwise.
+    """
+
+    forge: str
+    provider: Provider
+    delivery_id: str
+    kind: EventKind
+    repository: str | None
+    ref: str | None = None
+    name: str | None = None
+    before: str | None = None
+    after: str | None = None
+    commit: str | None = None
+    forced: bool = False
+    truncated: bool = False
+    pusher: Pusher = field(default_factory=Pusher)
+    commit_author_emails: tuple[str, ...] = ()
+    head_commit_author_email: str | None = None
+    head_commit_message: str | None = None
+    repository_id: str | None = None
+    fork: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a rule did or did not match an event: `branch "feature/x" matches none of: master`."""
+
+    pipeline: str
+    matched: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A repository to clone: all of it from ci.yml, nothing from a payload.
+
+    Args:
+        clone: the address, with `{repository}` already filled in.
+        key: name of the secret that opens it (an SSH key), or None for a public one.
+    """
+
+    forge: str
+    repository: str
+    clone: str
+    key: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`forge/owner/name`, as ci.yml names it and `Job.sources` is keyed."""
+        return f"{self.forge}/{self.repository}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One word of ci.yml with its settings, every placeholder filled in."""
+
+    action: str
+    settings: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class Notify:
+    """Who is told, and when: `on` is always, change, failure or never."""
+
+    to: tuple[str, ...] = ("pusher",)
+    on: str = "change"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pipeline for one event, resolved: all that a runner needs to know.
+
+    Args:
+        sources: every repository that the steps name, keyed `forge/owner/name`; the triggering one too.
+        registries: registry host -> name of the secret with its credentials (`user:password`), or None.
+        lock: runs with the same lock go one after the other.
+        timeout_s: for one claim of the run: parking, and what a dead runner had used up, are not counted.
+        config: sha256 of the ci.yml that planned it.
+    """
+
+    pipeline: str
+    event: Event
+    steps: tuple[Step, ...]
+    source: Source
+    sources: Mapping[str, Source]
+    registries: Mapping[str, str | None]
+    lock: str
+    notify: Notify
+    operators: tuple[str, ...]
+    config: str
+    pool: str = "default"
+    timeout_s: int = 3600
+
+
+@dataclass(frozen=True)
+class Run:
+    """One Job being enacted.
+
+    Args:
+        id: a ULID; its order is the order of the deliveries.
+        send: number of the newest wake-up message; an older message is answered by deleting it.
+        epoch: how often it was claimed; every write of a runner is conditional on it.
+        beat: a counter that the holder moves; never a time.
+        attempts: claims that ended without the runner saying how (it died).
+        journal: what was meant and what was seen, oldest first; see docs/records.md.
+        tell: who is still to be told: `email:<address>` -> {"state": "due" | "told" | "failed", ...}.
+        due_at: when somebody should look if nobody has; None at a told end.
+        results: what came of the steps so far, by the step's index as text.
+    """
+
+    id: str
+    delivery: str
+    job: Job
+    state: RunState
+    created_at: datetime
+    send: int = 1
+    epoch: int = 0
+    beat: int = 0
+    attempts: int = 0
+    waiting_for: WaitingFor | None = None
+    due_at: datetime | None = None
+    reason: str | None = None
+    runner: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    journal: tuple[Mapping[str, Json], ...] = ()
+    tell: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    results: Mapping[str, StepResult] = field(default_factory=dict)
+    v: int = VERSION
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDS
+
+
+@dataclass(frozen=True)
+class Message:
+    """What lies in the queue: it only wakes somebody up."""
+
+    run: str
+    send: int
+    v: int = VERSION
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What came of one step.
+
+    Args:
+        reason: one sentence for a person; None when it passed.
+        lines: the lines of output that show why, at most 20.
+        facts: what later steps and the mail need (image id, digests, test counts), JSON.
+    """
+
+    action: str
+    status: StepStatus
+    started_at: datetime
+    ended_at: datetime
+    reason: str | None = None
+    lines: tuple[str, ...] = ()
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run, for those who are told."""
+
+    run: str
+    job: Job
+    state: RunState
+    started_at: datetime
+    ended_at: datetime
+    steps: tuple[StepResult, ...] = ()
+    reason: str | None = None
+
+
+class DeploymentState(StrEnum):
+    """Where a version stands on its way to an environment."""
+
+    PREPARED = "prepared"
+    WAITING_READY = "waiting_ready"
+    UPDATING = "updating"
+    VERIFYING = "verifying"
+    LIVE = "live"
+    FAILED = "failed"
+
+
+DEPLOYMENT_ENDS = frozenset({DeploymentState.LIVE, DeploymentState.FAILED})
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A version on its way to an Elastic Beanstalk environment, or there.
+
+    Args:
+        id: `<run>.<step index>`: one step of one run makes one deployment.
+        number: raised by every write; a write is conditional on the number that was read.
+        previous_label: what ran before we called; None until it was seen.
+        called: whether our UpdateEnvironment is known to have been answered.
+        deadline_at: when the present state has lasted too long.
+        events_after: the newest event already written into the log.
+        ours: it failed, and no version is to blame: a right that we lack, an AWS that does not answer.
+        timeout_s: how long one state may last; `deadline_at` is made of it.
+        mark_at: the newest event that stood before we called, by Elastic Beanstalk's own clock.
+        ready_at: when the environment was first seen Ready with our label.
+    """
+
+    id: str
+    run: str
+    region: str
+    application: str
+    environment: str
+    label: str
+    state: DeploymentState
+    number: int
+    created_at: datetime
+    deadline_at: datetime
+    due_at: datetime | None
+    intended_at: datetime | None = None
+    called: bool = False
+    previous_label: str | None = None
+    previous_health: str | None = None
+    events_after: datetime | None = None
+    reason: str | None = None
+    url: str | None = None
+    v: int = VERSION
+    timeout_s: int = 1800
+    mark_at: datetime | None = None
+    ready_at: datetime | None = None
+    ours: bool = False

@@ -1,0 +1,56 @@
+"""Deployments: records with a number that every write raises and every write checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from boto3.dynamodb.conditions import Attr
+
+from chalicelib import wire
+from chalicelib.errors import BadRecord
+from chalicelib.model import VERSION, Deployment, Json
+from chalicelib.records.due import due_values
+from chalicelib.records.table import Change, Place, Put, Table
+
+
+def _place(deployment_id: str) -> Place:
+    return f"deployment#{deployment_id}", "deployment"
+
+
+class DeploymentRecords:
+    """Reads and writes of deployments."""
+
+    table: Table
+
+    def deployment(self, deployment_id: str) -> Deployment | None:
+        """The deployment as it stands, or None.
+
+        Raises:
+            BadRecord: a newer program's.
+        """
+        item = self.table.get(_place(deployment_id))
+        if item and item.get("v", 0) > VERSION:
+            raise BadRecord(f"deployment {deployment_id} is of version {item['v']}, and this program knows {VERSION}")
+        return wire.from_json(Deployment, {**item, "due_at": item.get("due_text")}) if item else None
+
+    def create_deployment(self, deployment: Deployment) -> bool:
+        """Write a new one; False when it existed."""
+        pk, sk = _place(deployment.id)
+        return self.table.write(Put({"pk": pk, "sk": sk, **_fields(deployment)})) is not None
+
+    def move_deployment(self, old: Deployment, new: Deployment) -> bool:
+        """Write `new` over `old`; False when somebody else has moved it since it was read."""
+        fields = {**_fields(new), "number": old.number + 1}
+        change = Change(
+            _place(old.id),
+            when=Attr("number").eq(old.number),
+            values={name: value for name, value in fields.items() if value is not None},
+            remove=[name for name, value in fields.items() if value is None],
+        )
+        return self.table.write(change) is not None
+
+
+def _fields(deployment: Deployment) -> Mapping[str, Json]:
+    fields = wire.to_json(deployment)
+    # The index wants a number; the text is what is read back, to the millisecond.
+    return {**fields, "due_text": fields["due_at"], **due_values(deployment.due_at)}

@@ -1,0 +1,218 @@
+"""What the stack and the functions' policies promise: private files, no lost message, no right too many."""
+
+import json
+import subprocess
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+import yaml
+
+from chalicelib.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+STACK = ROOT / "infra" / "stack.yml"
+CHALICE = ROOT / ".chalice"
+CONFIG = json.loads((CHALICE / "config.json").read_text())
+STAGES = sorted(CONFIG["stages"])
+
+
+class Template(yaml.SafeLoader):
+    """CloudFormation's short forms: `!Sub x` reads as {"Sub": "x"}."""
+
+
+def _short_form(loader, suffix, node):
+    construct = {
+        yaml.ScalarNode: loader.construct_scalar,
+        yaml.SequenceNode: loader.construct_sequence,
+        yaml.MappingNode: loader.construct_mapping,
+    }[type(node)]
+    return {suffix: construct(node, *([] if isinstance(node, yaml.ScalarNode) else [True]))}
+
+
+Template.add_multi_constructor("!", _short_form)
+STACK_YML = yaml.load(STACK.read_text(), Template)
+RESOURCES, PARAMETERS = STACK_YML["Resources"], STACK_YML["Parameters"]
+
+
+def of_type(kind):
+    return {name: one["Properties"] for name, one in RESOURCES.items() if one["Type"] == kind}
+
+
+def policy(name):
+    return json.loads((CHALICE / f"policy-{name}.json").read_text())["Statement"]
+
+
+def managed(name):
+    return RESOURCES[name]["Properties"]["PolicyDocument"]["Statement"]
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def actions(statements):
+    assert {statement["Effect"] for statement in statements} == {"Allow"}
+    return {action for statement in statements for action in listed(statement["Action"])}
+
+
+def test_cfn_lint_has_nothing_to_say():
+    lint = Path(sys.executable).with_name("cfn-lint")
+    done = subprocess.run((lint, STACK), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+# --- files and records ----------------------------------------------------------------------------
+
+
+def test_every_bucket_is_encrypted_closed_to_the_public_and_reached_by_tls_alone():
+    for name, bucket in of_type("AWS::S3::Bucket").items():
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+        assert bucket["BucketEncryption"]
+        policies = [one for one in of_type("AWS::S3::BucketPolicy").values() if one["Bucket"] == {"Ref": name}]
+        denied = policies[0]["PolicyDocument"]["Statement"][0]
+        assert (denied["Effect"], denied["Principal"], denied["Action"]) == ("Deny", "*", "s3:*")
+        assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert PARAMETERS["PlainHttp"]["Default"] == "no"
+
+
+def test_logs_and_deliveries_expire_and_bundles_never_do():
+    rules = RESOURCES["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert {rule.get("Prefix"): rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule} == {
+        "logs/": 90,
+        "deliveries/": 90,
+    }
+
+
+def test_deleting_the_stack_leaves_records_and_files():
+    for name in ("Table", "Bucket"):
+        assert (RESOURCES[name]["DeletionPolicy"], RESOURCES[name]["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_the_table_can_be_restored_forgets_what_expired_and_has_its_indexes():
+    table = RESOURCES["Table"]["Properties"]
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    keys = {
+        index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
+        for index in table["GlobalSecondaryIndexes"]
+    }
+    assert keys == {
+        "due": ["due_shard", "due_at"],
+        "by_ref": ["ref_key", "id"],
+        "by_commit": ["commit", "id"],
+        "by_day": ["day", "id"],
+    }
+
+
+# --- queues ---------------------------------------------------------------------------------------
+
+
+def test_every_queue_has_its_dead_letters_and_both_are_watched():
+    queues = of_type("AWS::SQS::Queue")
+    watched = {
+        (alarm["MetricName"], alarm["Dimensions"][0]["Value"]["GetAtt"].partition(".")[0])
+        for alarm in of_type("AWS::CloudWatch::Alarm").values()
+    }
+    working = {name: queue for name, queue in queues.items() if "RedrivePolicy" in queue}
+    dead = {queue["RedrivePolicy"]["deadLetterTargetArn"]["GetAtt"].partition(".")[0] for queue in working.values()}
+    assert working
+    assert set(queues) == set(working) | dead
+    assert {("ApproximateNumberOfMessagesVisible", name) for name in dead} <= watched
+    assert {("ApproximateAgeOfOldestMessage", name) for name in working} <= watched
+
+
+def test_a_message_is_kept_as_long_as_sqs_can_and_given_up_only_after_fifty_tries():
+    for queue in of_type("AWS::SQS::Queue").values():
+        assert queue["MessageRetentionPeriod"] == 14 * 24 * 3600
+        assert queue["SqsManagedSseEnabled"] is True
+    assert RESOURCES["DefaultQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"] == 50
+
+
+# --- rights ---------------------------------------------------------------------------------------
+
+
+def test_what_listens_to_the_internet_can_record_wake_and_read_its_own_secrets_and_nothing_else():
+    assert actions(policy("intake")) == {
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:UpdateItem",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "s3:PutObject",
+        "sqs:GetQueueUrl",
+        "sqs:SendMessage",
+        "ssm:GetParameter",
+    }
+
+
+def test_what_listens_to_the_internet_writes_deliveries_only_and_reads_webhook_secrets_only():
+    by_sid = {statement["Sid"]: statement for statement in policy("intake")}
+    assert by_sid["LargeDeliveries"]["Resource"].endswith("/deliveries/*")
+    assert by_sid["WebhookSecrets"]["Resource"].endswith("/secrets/hook*")
+
+
+def test_every_webhook_secret_of_ci_yml_has_a_name_that_the_intake_may_read():
+    forges = yaml.safe_load((ROOT / "chalicelib" / "ci.yml").read_text())["forges"]
+    names = [name for forge in forges.values() for name in forge["webhook"]]
+    assert names
+    assert [name for name in names if not name.startswith("hook")] == []
+
+
+@pytest.mark.parametrize("name", ["intake", "ticker"])
+def test_no_function_may_do_everything_delete_anything_or_change_rights(name):
+    forbidden = ("[*]", "*:[*]", "iam:*", "*:Delete*", "*:Terminate*", "dynamodb:Batch*", "dynamodb:Scan")
+    assert [action for action in actions(policy(name)) if any(fnmatchcase(action, one) for one in forbidden)] == []
+
+
+def test_only_looking_and_mailing_is_allowed_on_everything():
+    for statements in (policy("intake"), policy("ticker"), managed("RunnerPolicy"), managed("DeployPolicy")):
+        for statement in statements:
+            if "*" in listed(statement["Resource"]):
+                everywhere = {action for action in listed(statement["Action"]) if ":Describe" not in action}
+                assert everywhere <= {"ses:SendEmail", "ses:SendRawEmail"}
+
+
+def test_the_ticker_deploys_with_the_rights_that_the_runner_deploys_with_and_makes_no_versions():
+    deploying = {statement["Sid"]: sorted(listed(statement["Action"])) for statement in managed("DeployPolicy")}
+    ticking = {statement["Sid"]: sorted(listed(statement["Action"])) for statement in policy("ticker")}
+    deploying["Versions"].remove("elasticbeanstalk:CreateApplicationVersion")
+    assert {sid: ticking.get(sid) for sid in deploying} == deploying
+
+
+def test_the_runner_deletes_messages_and_nothing_else():
+    granted = actions(managed("RunnerPolicy") + managed("DeployPolicy"))
+    assert {action for action in granted if "Delete" in action or "Terminate" in action} == {"sqs:DeleteMessage"}
+    assert {"ses:SendEmail", "ses:SendRawEmail", "ssm:GetParameter", "sqs:ChangeMessageVisibility"} <= granted
+
+
+# --- the functions' configuration -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_tells_its_functions_the_names_that_the_stack_gives(stage):
+    environment = CONFIG["environment_variables"] | CONFIG["stages"][stage]["environment_variables"]
+    settings = Settings.from_env(environment)
+    assert settings.stage == stage
+    for name, given in (
+        (RESOURCES["Table"]["Properties"]["TableName"], settings.table),
+        (RESOURCES["Bucket"]["Properties"]["BucketName"]["If"][2], settings.bucket),
+        (RESOURCES["DefaultQueue"]["Properties"]["QueueName"], f"{settings.queue_prefix}-default"),
+        ({"Sub": "tau-${Stage}"}, settings.system),
+    ):
+        assert name["Sub"].replace("${Stage}", stage) == given
+
+
+def test_each_function_has_a_policy_of_its_own_that_chalice_did_not_guess():
+    assert CONFIG["autogen_policy"] is False
+    files = [function["iam_policy_file"] for function in CONFIG["lambda_functions"].values()]
+    assert sorted(files) == sorted(path.name for path in CHALICE.glob("policy-*.json"))
+
+
+def test_the_functions_log_groups_bear_the_names_that_chalice_gives_its_functions():
+    groups = {group["LogGroupName"]["Sub"] for group in of_type("AWS::Logs::LogGroup").values()}
+    app = CONFIG["app_name"]
+    assert groups == {f"/aws/lambda/{app}-${{Stage}}", f"/aws/lambda/{app}-${{Stage}}-ticker"}
