@@ -1,0 +1,142 @@
+"""Compiled ci.yml in, what the planner reads out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from chalicelib.errors import StaleConfig
+from chalicelib.model import Json, Notify, Provider, Source, Step
+
+VERSION = 1
+"""The version of the compiled form that this code reads."""
+
+
+@dataclass(frozen=True)
+class Forge:
+    """Where repositories are cloned from.
+
+    Args:
+        clone: an address with `{repository}` in it.
+        key: name of the secret that opens its repositories; None for public ones.
+        webhook: names of the secrets that its deliveries may be signed with.
+    """
+
+    name: str
+    provider: Provider
+    clone: str
+    key: str | None
+    webhook: tuple[str, ...]
+
+    def source(self, repository: str) -> Source:
+        """How a repository (`owner/name`, already checked) is cloned."""
+        return Source(self.name, repository, self.clone.replace("{repository}", repository), self.key)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A rule of ci.yml.
+
+    Args:
+        repository: `forge/owner/name`; the name may hold globs and captures.
+        except_: names, or `owner/name`, of repositories that the pattern catches and should not.
+        triggers: `push` and `tag` -> globs.
+        steps: with placeholders still in them, as `{"template": …, "sink": …}`.
+        sources: `forge/owner/name` of every repository that the steps name.
+        lock: like a setting of a step; None = pipeline + repository + ref.
+        map: what a capture caught -> what is inserted instead.
+    """
+
+    name: str
+    repository: str
+    except_: tuple[str, ...]
+    triggers: Mapping[str, tuple[str, ...]]
+    steps: tuple[Step, ...]
+    sources: tuple[str, ...]
+    notify: Notify
+    lock: Json
+    timeout_s: int
+    pool: str
+    map: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of ci.yml.
+
+    Args:
+        registries: host -> name of the secret with its credentials, or None.
+        hash: sha256 of the ci.yml that it was compiled from.
+    """
+
+    version: int
+    operators: tuple[str, ...]
+    forges: Mapping[str, Forge]
+    registries: Mapping[str, str | None]
+    pipelines: tuple[Pipeline, ...]
+    hash: str
+
+
+def parse(compiled: Mapping[str, Json]) -> Config:
+    """The compiled form as nouns.
+
+    Raises:
+        StaleConfig: another version of the compiler wrote it.
+    """
+    if compiled.get("version") != VERSION:
+        raise StaleConfig(f"ci.json has version {compiled.get('version')}, not {VERSION}: run `tau compile`")
+    return Config(
+        version=compiled["version"],
+        operators=tuple(compiled["operators"]),
+        forges={name: _forge(name, forge) for name, forge in compiled["forges"].items()},
+        registries=dict(compiled["registries"]),
+        pipelines=tuple(_pipeline(pipeline) for pipeline in compiled["pipelines"]),
+        hash=compiled["source_sha256"],
+    )
+
+
+def load(folder: Path | None = None) -> Config:
+    """The ci.json of a folder; of this package when none is named.
+
+    Raises:
+        StaleConfig: it is missing or unreadable, or the ci.yml beside it has changed since.
+    """
+    folder = Path(__file__).parent if folder is None else folder
+    try:
+        config = parse(json.loads((folder / "ci.json").read_bytes()))
+    except FileNotFoundError as error:
+        raise StaleConfig(f"{folder / 'ci.json'} is not there: run `tau compile`") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StaleConfig(f"{folder / 'ci.json'} cannot be read ({error!r}): run `tau compile`") from error
+    source = folder / "ci.yml"
+    if source.exists() and sha256(source.read_bytes()).hexdigest() != config.hash:
+        raise StaleConfig(f"{source} has changed since ci.json was compiled: run `tau compile`")
+    return config
+
+
+def text(folder: Path | None = None) -> bytes:
+    """The bytes of ci.json, to be kept with what it planned."""
+    return ((folder or Path(__file__).parent) / "ci.json").read_bytes()
+
+
+def _forge(name: str, forge: Mapping[str, Json]) -> Forge:
+    return Forge(name, Provider(forge["provider"]), forge["clone"], forge["key"], tuple(forge["webhook"]))
+
+
+def _pipeline(pipeline: Mapping[str, Json]) -> Pipeline:
+    return Pipeline(
+        name=pipeline["name"],
+        repository=pipeline["repository"],
+        except_=tuple(pipeline["except"]),
+        triggers={kind: tuple(globs) for kind, globs in pipeline["triggers"].items()},
+        steps=tuple(Step(step["action"], step["settings"]) for step in pipeline["steps"]),
+        sources=tuple(pipeline["sources"]),
+        notify=Notify(tuple(pipeline["notify"]["to"]), pipeline["notify"]["on"]),
+        lock=pipeline["lock"],
+        timeout_s=pipeline["timeout_s"],
+        pool=pipeline["pool"],
+        map=pipeline["map"],
+    )

@@ -1,0 +1,231 @@
+"""The kinds of values that ci.yml knows, as types for pydantic.
+
+An action's Settings are built twice from the same class: by the compiler from ci.yml's text, and at run time from the
+compiled form, every placeholder filled in. The compiler passes a `Compiling` as validation context and serialisation
+context; without one, texts are taken as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, SerializationInfo, ValidationInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from chalicelib.errors import CannotFit
+from chalicelib.fit import CHOSEN_BY_PUSHER, Sink, fill, placeholders
+from chalicelib.globs import has_control
+from chalicelib.model import Json
+
+
+@dataclass(frozen=True)
+class Compiling:
+    """What a pipeline's settings may refer to, and which repositories they did.
+
+    Args:
+        samples: placeholder -> a value that it could have, to try templates with.
+        absent: placeholder -> why this pipeline has no value for it.
+        repositories: filled while settings are read, each once, in order.
+    """
+
+    samples: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    forges: frozenset[str] = frozenset()
+    registries: frozenset[str] = frozenset()
+    repositories: dict[str, None] = field(default_factory=dict)
+
+
+def complaint(text: str) -> PydanticCustomError:
+    """An error whose words are shown as they are."""
+    return PydanticCustomError("tau", "{text}", {"text": text})
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """` did you mean …?`, or what there is."""
+    near = get_close_matches(word, known, n=1)
+    return f'did you mean "{near[0]}"?' if near else f"known: {', '.join(sorted(known)) or 'none'}"
+
+
+# --- texts with placeholders ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Template:
+    """Marks a text that may hold placeholders: `Annotated[str, Template(Sink.IMAGE)]`.
+
+    Compiled, a text with a placeholder becomes `{"template": …, "sink": …}`; the planner fills it in.
+    """
+
+    sink: Sink
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Text in, text out; checked and marked only while compiling."""
+        return core_schema.with_info_after_validator_function(
+            self._check,
+            core_schema.str_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(self._dump, info_arg=True),
+        )
+
+    def _check(self, text: str, info: ValidationInfo) -> str:
+        if isinstance(info.context, Compiling):
+            check_template(text, self.sink, info.context)
+        return text
+
+    def _dump(self, text: str, info: SerializationInfo) -> Json:
+        if isinstance(info.context, Compiling) and placeholders(text):
+            return {"template": text, "sink": str(self.sink)}
+        return text
+
+
+def template(sink: Sink) -> Template:
+    """The mark of a text with placeholders for this sink: it stands inside `Annotated[str, …]`."""
+    return Template(sink)
+
+
+ImageName: TypeAlias = Annotated[str, Template(Sink.IMAGE)]
+ImageTag: TypeAlias = Annotated[str, Template(Sink.IMAGE_TAG)]
+Name: TypeAlias = Annotated[str, Template(Sink.NAME)]
+HostLabel: TypeAlias = Annotated[str, Template(Sink.HOST_LABEL)]
+VersionLabel: TypeAlias = Annotated[str, Template(Sink.VERSION_LABEL)]
+Text: TypeAlias = Annotated[str, Template(Sink.TEXT)]
+
+
+def check_template(text: str, sink: Sink, compiling: Compiling) -> None:
+    """Every placeholder is known here, and the sink can hold what will come out.
+
+    Raises:
+        PydanticCustomError: it is not so, and why.
+    """
+    for one in placeholders(text):
+        if one.name in compiling.absent:
+            raise complaint(f"{one} has no value here: {compiling.absent[one.name]}")
+        if one.name not in compiling.samples:
+            raise complaint(f"{one} is not known; {suggestion(one.name, list(compiling.samples))}")
+        if one.filter not in {None, "dash"}:
+            raise complaint(f"{one}: the filter is not known; known: dash")
+        if one.filter and one.name in CHOSEN_BY_PUSHER:
+            raise complaint(f"{one}: a {one.name} is fitted to its place anyway; write {{{one.name}}}")
+    if not text:
+        raise complaint("expected text, got an empty one")
+    try:
+        fill(text, sink, compiling.samples, "refs/heads/x")
+    except CannotFit as error:
+        raise complaint(str(error) if not placeholders(text) else f'"{text}": {error}') from error
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SHOWN = 60
+_BYTES = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
+
+
+def _duration(value: object) -> int:
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", value) if isinstance(value, str) else None
+    if found:
+        return int(found[1]) * _SECONDS[found[2]]
+    return _compiled_number(value, "expected a duration such as 30s, 30m, 2h or 14d")
+
+
+def _size(value: object) -> int:
+    found = re.fullmatch(r"([1-9][0-9]{0,6})(B|KB|MB|GB)", value) if isinstance(value, str) else None
+    if found:
+        return int(found[1]) * _BYTES[found[2]]
+    return _compiled_number(value, "expected a size such as 512MB or 2GB")
+
+
+def _positive(value: object) -> int:
+    if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,8}", value):
+        return int(value)
+    return _compiled_number(value, "expected a whole number from 1 on")
+
+
+def _compiled_number(value: object, expected: str) -> int:
+    """A number as the compiled form holds it; ci.yml itself has only texts."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise complaint(f"{expected}, got {shape(value)}")
+
+
+def shape(value: object) -> str:
+    """What a value is called in a complaint."""
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) <= _SHOWN else f'"{value[:_SHOWN]}…"'
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(value, list | tuple) else str(value)
+
+
+Duration: TypeAlias = Annotated[int, BeforeValidator(_duration)]
+"""`30s`, `30m`, `2h`, `14d`; an int of seconds."""
+Size: TypeAlias = Annotated[int, BeforeValidator(_size)]
+"""`512MB`, `2GB` (1 KB = 1024 bytes, as Docker counts); an int of bytes."""
+PositiveInt: TypeAlias = Annotated[int, BeforeValidator(_positive)]
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+# Plausible, not proven: RFC 5321, 4.5.3.1 for the lengths.
+_EMAIL = re.compile(r"(?=.{3,254}\Z)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}")
+
+
+def _repository(text: str, info: ValidationInfo) -> str:
+    if not re.fullmatch(r"[^/\s]+/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", text) or re.search(r"/\.{1,2}(/|\Z)|/-", text):
+        raise complaint(f"expected forge/owner/name, such as github.com/2pisoftware/cmfive, got {shape(text)}")
+    if isinstance(info.context, Compiling):
+        forge = text.partition("/")[0]
+        if forge not in info.context.forges:
+            raise complaint(f'"{forge}" is none of the forges; {suggestion(forge, list(info.context.forges))}')
+        info.context.repositories[text] = None
+    return text
+
+
+def _registry(text: str, info: ValidationInfo) -> str:
+    if isinstance(info.context, Compiling) and text not in info.context.registries:
+        raise complaint(f'"{text}" is none of the registries; {suggestion(text, list(info.context.registries))}')
+    return text
+
+
+def _glob(text: str) -> str:
+    if not text or has_control(text) or re.search(r"\s", text):
+        raise complaint(f"expected the name of a branch or tag, or a glob, got {shape(text)}")
+    if text.startswith("refs/"):
+        raise complaint(f"{shape(text)}: write the name alone, without refs/heads/ or refs/tags/")
+    if text.startswith("!") or re.search(r"[\[\]{}\\]", text):
+        raise complaint(f"{shape(text)}: a glob knows *, ** and ?; no classes, choices or negation")
+    return text
+
+
+def email(text: str) -> str:
+    """A plausible address, or a complaint."""
+    if not _EMAIL.fullmatch(text):
+        raise complaint(f"expected an email address, got {shape(text)}")
+    return text
+
+
+def _secret(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
+        raise complaint("expected the name of a secret (letters, digits, . _ -), never its value")
+    return text
+
+
+def _webhook_secret(text: str) -> str:
+    # The Lambda that listens to the internet may read no other; see .chalice/policy-intake.json.
+    if not _secret(text).startswith("hook-"):
+        raise complaint("the name of a webhook's secret begins with hook-, such as hook-2026: intake reads no other")
+    return text
+
+
+Repository: TypeAlias = Annotated[str, AfterValidator(_repository)]
+"""`forge/owner/name`. The compiler checks the forge, and the run's job gets the address under this very key."""
+Registry: TypeAlias = Annotated[str, AfterValidator(_registry)]
+"""One of ci.yml's registries."""
+GlobText: TypeAlias = Annotated[str, AfterValidator(_glob)]
+Email: TypeAlias = Annotated[str, AfterValidator(email)]
+SecretName: TypeAlias = Annotated[str, AfterValidator(_secret)]
+WebhookSecret: TypeAlias = Annotated[str, AfterValidator(_webhook_secret)]
+"""A secret that intake may read: its name begins with `hook-`."""

@@ -1,0 +1,193 @@
+"""What ci.yml may say around its steps: the top-level keys as pydantic models.
+
+The steps' own settings are the actions' (runner/actions/NAME.py). Everything here is read while compiling only.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from annotated_types import MinLen
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+
+from chalicelib.globs import captures
+from chalicelib.model import Provider
+from runner.fields import (
+    Compiling,
+    Duration,
+    Email,
+    GlobText,
+    SecretName,
+    Text,
+    WebhookSecret,
+    complaint,
+    email,
+    shape,
+    suggestion,
+)
+
+PLACEHOLDERS = ("branch", "tag", "commit", "commit7", "repository", "pipeline")
+"""The closed list; a pipeline's captures come on top."""
+
+# A message in SQS can be kept from the others for 12 hours; the run has to be over well before.
+MAX_TIMEOUT_S = 11 * 3600
+_REPOSITORY = "forge/owner/name, such as github.com/2pisoftware/{client}_deploy"
+_ADDRESS = re.compile(
+    r"[a-z]+://([A-Za-z0-9][A-Za-z0-9._-]*@)?(\[::1\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)+"
+)
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def _pattern(regex: str, expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(regex, text):
+            raise complaint(f"expected {expected}, got {shape(text)}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _clone(text: str) -> str:
+    """An address like `ssh://git@github.com/{repository}.git`.
+
+    Only what cannot be read as an option, run a command (`ext::`) or reach a file (`file://`) is let through.
+    """
+    if text.count("{repository}") != 1 or re.search(r"[{}]", text.replace("{repository}", "")):
+        raise complaint(f'"{text}": {{repository}} must stand in it, once, and no other placeholder')
+    plain = text.replace("{repository}", "o/n")
+    if not _ADDRESS.fullmatch(plain):
+        raise complaint(f'"{text}": expected an address such as ssh://git@github.com/{{repository}}.git, no password')
+    scheme, host = urlsplit(plain).scheme, urlsplit(plain).hostname
+    if scheme not in {"ssh", "https"} and not (scheme == "http" and host in _LOOPBACK):
+        raise complaint(f'"{text}": the scheme must be ssh or https (http for this machine only), not {scheme}')
+    return text
+
+
+def _repository_pattern(text: str, info: ValidationInfo) -> str:
+    """`forge/owner/name`, where the name may hold globs and captures."""
+    forge, _, full_name = text.partition("/")
+    owner, _, name = full_name.partition("/")
+    if not re.search(r"[^*?/]", text) or re.search(r"[*?{]", forge + owner):
+        raise complaint(f"{shape(text)} would let strangers in; spell out the forge and the owner")
+    literal = re.sub(r"\{[a-z][a-z0-9_]*\}|[*?]", "", name)
+    if not name or not re.fullmatch(r"[A-Za-z0-9._-]+", owner) or not re.fullmatch(r"[A-Za-z0-9._-]*", literal):
+        raise complaint(f"expected {_REPOSITORY}, got {shape(text)}")
+    if name.endswith(".git"):
+        raise complaint(f"{shape(text)}: leave .git out; no forge calls a repository so")
+    _check_captures(text)
+    if isinstance(info.context, Compiling) and forge not in info.context.forges:
+        raise complaint(f'"{forge}" is none of the forges; {suggestion(forge, list(info.context.forges))}')
+    return text
+
+
+def _check_captures(text: str) -> None:
+    names = captures(text)
+    for name in names:
+        if name in PLACEHOLDERS:
+            raise complaint(f"{{{name}}} is a placeholder already; give the capture another name")
+        if names.count(name) > 1:
+            raise complaint(f"{{{name}}} stands in it twice")
+    if re.search(r"[}*][{*]", text.replace("**", "*")):
+        raise complaint(f"{shape(text)}: where one wildcard ends and the next begins, some text must stand")
+
+
+def _timeout(seconds: int) -> int:
+    if seconds > MAX_TIMEOUT_S:
+        raise complaint(f"a run may take {MAX_TIMEOUT_S // 3600}h at most")
+    return seconds
+
+
+def _one_action(step: object) -> object:
+    if not isinstance(step, dict) or len(step) != 1:
+        raise complaint("expected one action with its settings, such as `push: {to: [docker.io], tags: [latest]}`")
+    return step
+
+
+def _receiver(text: str) -> str:
+    if text == "pusher":
+        return text
+    if "@" not in text:
+        raise complaint(f"expected pusher or an email address, got {shape(text)}")
+    return email(text)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+PipelineName: TypeAlias = Annotated[str, _pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a pipeline's name")]
+ForgeName: TypeAlias = Annotated[
+    str, _pattern(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,99}", "a forge's name such as github.com")
+]
+RegistryHost: TypeAlias = Annotated[
+    str, _pattern(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?", "a registry's host[:port]")
+]
+RepositoryName: TypeAlias = Annotated[
+    str, _pattern(r"([A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+", "a repository's name, or owner/name")
+]
+
+
+class Forge(_Part):
+    """Where repositories are cloned from, and how its webhooks are signed.
+
+    Args:
+        key: the secret with the SSH key that opens its repositories; None for public ones.
+        webhook: secrets that its deliveries may be signed with; two while one replaces the other.
+    """
+
+    provider: Provider
+    clone: Annotated[str, AfterValidator(_clone)]
+    key: SecretName | None = None
+    webhook: Annotated[tuple[WebhookSecret, ...], MinLen(1)]
+
+
+class Registry(_Part):
+    """Where images are pushed to; `credentials` names a secret that holds `user:password`."""
+
+    credentials: SecretName | None = None
+
+
+class Trigger(_Part):
+    """What a pipeline answers to: names of branches, names of tags."""
+
+    push: Annotated[tuple[GlobText, ...], MinLen(1)] | None = None
+    tag: Annotated[tuple[GlobText, ...], MinLen(1)] | None = None
+
+    @model_validator(mode="after")
+    def _any(self) -> Trigger:
+        if self.push is None and self.tag is None:
+            raise complaint("expected push: or tag: with the names it answers to")
+        return self
+
+
+class Notify(_Part):
+    """Who is told how a run ended, and when."""
+
+    to: Annotated[tuple[Annotated[str, AfterValidator(_receiver)], ...], MinLen(1)] = ("pusher",)
+    on: Literal["always", "change", "failure", "never"] = "change"
+
+
+class Pipeline(_Part):
+    """A rule: a repository, a trigger, and the steps that follow."""
+
+    repository: Annotated[str, AfterValidator(_repository_pattern)]
+    except_: Annotated[tuple[RepositoryName, ...], MinLen(1)] | None = Field(None, alias="except")
+    map: Annotated[dict[str, str], MinLen(1)] | None = None
+    trigger: Trigger
+    steps: Annotated[tuple[Annotated[dict[str, Any], BeforeValidator(_one_action)], ...], MinLen(1)]
+    notify: Notify = Notify()
+    lock: Text | None = None
+    timeout: Annotated[Duration, AfterValidator(_timeout)] = 3600
+    runs_on: Annotated[str, _pattern(r"[a-z0-9][a-z0-9-]{0,39}", "the name of a pool of runners")] = "default"
+
+
+class CiFile(_Part):
+    """ci.yml as a whole. A pipeline is read as a `Pipeline` of its own, since its placeholders are its own."""
+
+    version: Literal["1"]
+    operators: Annotated[tuple[Email, ...], MinLen(1)]
+    forges: Annotated[dict[ForgeName, Forge], MinLen(1)]
+    registries: dict[RegistryHost, Registry] = {}
+    pipelines: Annotated[dict[PipelineName, Any], MinLen(1)]

@@ -1,0 +1,228 @@
+"""Which pipelines answer to an event, with which jobs, and why the others do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.config import parse
+from chalicelib.model import Event, EventKind, Notify, Provider, Source, Step
+from chalicelib.plan import plan
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def pipeline(name="cmfive", **changes):
+    return {
+        "name": name,
+        "repository": "github.com/2pisoftware/cmfive",
+        "except": [],
+        "map": {},
+        "triggers": {"push": ["master"]},
+        "steps": [{"action": "build", "settings": {"image": "2pisoftware/cmfive"}}],
+        "sources": [],
+        "notify": {"to": ["pusher"], "on": "change"},
+        "lock": None,
+        "timeout_s": 3600,
+        "pool": "default",
+        **changes,
+    }
+
+
+def deployments(name="deployments", **changes):
+    settings = {
+        "application": {"template": "{client|dash}", "sink": "name"},
+        "tags": ["latest", {"template": "{tag}", "sink": "image_tag"}],
+    }
+    return pipeline(
+        name,
+        **{
+            "repository": "bitbucket.org/2pisoftware/{client}_deploy",
+            "except": ["cmfive_deploy"],
+            "triggers": {"tag": ["*"]},
+            "steps": [{"action": "deploy_eb", "settings": settings}],
+            **changes,
+        },
+    )
+
+
+def config(*pipelines):
+    forge = {"provider": "github", "clone": "ssh://git@github.com/{repository}.git", "key": "github", "webhook": ["h"]}
+    bitbucket = {**forge, "provider": "bitbucket_cloud", "clone": "https://bitbucket.org/{repository}", "key": None}
+    return parse(
+        {
+            "version": 1,
+            "source_sha256": "f" * 64,
+            "operators": ["ops@2pisoftware.com"],
+            "forges": {"github.com": forge, "bitbucket.org": bitbucket},
+            "registries": {"docker.io": "dockerhub"},
+            "pipelines": list(pipelines),
+        }
+    )
+
+
+def push(branch="master", **changes):
+    event = Event(
+        forge="github.com",
+        provider=Provider.GITHUB,
+        delivery_id="d-1",
+        kind=EventKind.PUSH,
+        repository="2pisoftware/cmfive",
+        ref=f"refs/heads/{branch}",
+        name=branch,
+        commit=COMMIT,
+    )
+    return replace(event, **changes)
+
+
+def tag(name="v1.2.0", repository="2pisoftware/crm_2pi_deploy", **changes):
+    event = push(name, forge="bitbucket.org", kind=EventKind.TAG_CREATED, repository=repository)
+    return replace(event, ref=f"refs/tags/{name}", **changes)
+
+
+def only_reason(event, *pipelines):
+    planned = plan(event, config(*pipelines))
+    assert not planned.jobs
+    (verdict,) = planned.verdicts
+    assert not verdict.matched
+    return verdict.reason
+
+
+def test_a_push_to_the_named_branch_makes_a_job_that_says_everything():
+    event = push(pusher=replace(push().pusher, email="dev@2pisoftware.com"))
+    planned = plan(event, config(pipeline(sources=["bitbucket.org/2pisoftware/cmfive_deploy"], pool="big")))
+    (job,) = planned.jobs
+    own = Source("github.com", "2pisoftware/cmfive", "ssh://git@github.com/2pisoftware/cmfive.git", "github")
+    other = "2pisoftware/cmfive_deploy"
+    assert job.event == event
+    assert job.steps == (Step("build", {"image": "2pisoftware/cmfive"}),)
+    assert job.source == own
+    assert job.sources == {
+        "github.com/2pisoftware/cmfive": own,
+        f"bitbucket.org/{other}": Source("bitbucket.org", other, f"https://bitbucket.org/{other}", None),
+    }
+    assert job.registries == {"docker.io": "dockerhub"}
+    assert job.lock == "cmfive/github.com/2pisoftware/cmfive/refs/heads/master"
+    assert (job.notify, job.operators) == (Notify(("pusher",), "change"), ("ops@2pisoftware.com",))
+    assert (job.config, job.pool, job.timeout_s) == ("f" * 64, "big", 3600)
+    assert [(verdict.matched, verdict.reason) for verdict in planned.verdicts] == [
+        (True, 'branch "master" matches master')
+    ]
+
+
+def test_a_new_branch_is_a_push():
+    assert plan(push(kind=EventKind.BRANCH_CREATED), config(pipeline())).jobs
+
+
+def test_several_pipelines_answer_in_the_order_of_ci_yml():
+    planned = plan(push(), config(pipeline("a"), pipeline("b", triggers={"tag": ["*"]}), pipeline("c")))
+    assert [job.pipeline for job in planned.jobs] == ["a", "c"]
+    assert [verdict.pipeline for verdict in planned.verdicts] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (push("feature/x"), 'branch "feature/x" matches none of: master'),
+        (push(repository="a/b"), "repository github.com/a/b is not github.com/2pisoftware/cmfive"),
+        (
+            push(forge="bitbucket.org"),
+            "repository bitbucket.org/2pisoftware/cmfive is not github.com/2pisoftware/cmfive",
+        ),
+        (push(kind=EventKind.TAG_CREATED), "a tag, and this pipeline answers to: push"),
+        (push(kind=EventKind.BRANCH_DELETED, commit=None), "a deleted branch starts nothing"),
+        (push(kind=EventKind.TAG_DELETED, commit=None), "a deleted tag starts nothing"),
+        (push(kind=EventKind.PULL_REQUEST), "a pull request starts nothing"),
+        (push(kind=EventKind.PING, repository=None), "a ping names no repository"),
+        (push(kind=EventKind.IGNORED, reason="its push said so already"), "its push said so already"),
+        (push(commit=None), "nothing to build: the event has no commit"),
+        (push(commit="--upload-pack=x"), 'nothing to build: "--upload-pack=x" is no commit'),
+        (push(ref="refs/tags/master"), '"refs/tags/master" is no branch'),
+        (push(ref=None), '"" is no branch'),
+        (push("master\n"), 'branch "master\\n" matches none of: master'),
+        (push(repository="../etc"), '"../etc" is no name of a repository'),
+        (push(repository="-o/x"), '"-o/x" is no name of a repository'),
+        (push(repository="2pisoftware/cmfive\u202e"), '"2pisoftware/cmfive\\u202e" is no name of a repository'),
+        (push(repository="2pisoftware/cmfive/.."), '"2pisoftware/cmfive/.." is no name of a repository'),
+    ],
+)
+def test_whoever_is_not_meant_is_told_why(event, reason):
+    assert only_reason(event, pipeline()) == reason
+
+
+def test_a_repository_matches_in_either_case_and_is_cloned_as_ci_yml_spells_it():
+    (job,) = plan(push(repository="2PiSoftware/CMFIVE"), config(pipeline())).jobs
+    assert job.source.clone == "ssh://git@github.com/2pisoftware/cmfive.git"
+    assert job.sources["github.com/2PiSoftware/CMFIVE"] == job.source
+    assert job.lock == "cmfive/github.com/2pisoftware/cmfive/refs/heads/master"
+
+
+def test_a_capture_reaches_the_settings_and_a_tag_is_fitted():
+    (job,) = plan(tag("v1/rc"), config(deployments(triggers={"tag": ["**"]}))).jobs
+    (step,) = job.steps
+    assert step.settings["application"] == "crm-2pi"
+    assert step.settings["tags"][0] == "latest"
+    assert step.settings["tags"][1].startswith("v1-rc-")
+    assert job.source.clone == "https://bitbucket.org/2pisoftware/crm_2pi_deploy"
+    assert job.lock == "deployments/bitbucket.org/2pisoftware/crm_2pi_deploy/refs/tags/v1/rc"
+
+
+def test_a_star_does_not_let_a_tag_with_a_slash_in():
+    assert only_reason(tag("v1/rc"), deployments()) == 'tag "v1/rc" matches none of: *'
+
+
+@pytest.mark.parametrize("spelled", ["cmfive_deploy", "2pisoftware/cmfive_deploy", "2PISoftware/CMFIVE_deploy"])
+def test_an_excepted_repository_starts_nothing(spelled):
+    event = tag(repository="2pisoftware/cmfive_deploy")
+    expected = "repository bitbucket.org/2pisoftware/cmfive_deploy is excepted"
+    assert only_reason(event, deployments(**{"except": [spelled]})) == expected
+
+
+def test_a_capture_that_its_place_cannot_hold_is_a_reason_and_not_a_crash():
+    steps = [{"action": "deploy_eb", "settings": {"application": {"template": "{client}", "sink": "name"}}}]
+    planned = plan(tag(), config(deployments(steps=steps), deployments(name="dashed")))
+    assert [verdict.matched for verdict in planned.verdicts] == [False, True]
+    assert '"crm_2pi" cannot be a name' in planned.verdicts[0].reason
+
+
+def test_map_gives_a_capture_another_value():
+    (job,) = plan(tag(), config(deployments(map={"crm_2pi": "staff"}))).jobs
+    assert job.steps[0].settings["application"] == "staff"
+
+
+def test_a_lock_of_its_own_is_filled_in():
+    lock = {"template": "{client}/{tag}", "sink": "text"}
+    assert plan(tag(), config(deployments(lock=lock))).jobs[0].lock == "crm_2pi/v1.2.0"
+    assert plan(push(), config(pipeline(lock="one-at-a-time"))).jobs[0].lock == "one-at-a-time"
+
+
+def test_what_a_pusher_wrote_is_never_filled_in_again():
+    steps = [{"action": "build", "settings": {"args": {"NAME": {"template": "{branch}", "sink": "text"}}}}]
+    (job,) = plan(push("{commit}"), config(pipeline(steps=steps, triggers={"push": ["*"]}))).jobs
+    assert job.steps[0].settings["args"]["NAME"] == "{commit}"
+
+
+texts = (
+    st.none() | st.text(max_size=30) | st.sampled_from(["2pisoftware/cmfive", "master", "refs/heads/master", COMMIT])
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(EventKind), texts, texts, texts, texts)
+def test_no_event_makes_the_planner_raise(kind, repository, ref, name, commit):
+    event = push(kind=kind, repository=repository, ref=ref, name=name, commit=commit)
+    every = pipeline("all", repository="github.com/2pisoftware/{x}", triggers={"push": ["**"], "tag": ["**"]})
+    planned = plan(event, config(pipeline(), every, deployments()))
+    assert len(planned.verdicts) == 3
+    assert all(verdict.reason for verdict in planned.verdicts)
+
+
+def test_of_two_hundred_pipelines_each_says_why_and_one_answers():
+    many = [pipeline(f"p{i}", repository=f"github.com/2pisoftware/app{i}") for i in range(150)]
+    many += [deployments(name=f"d{i}", repository=f"github.com/2pisoftware/{{client}}_{i}") for i in range(50)]
+    planned = plan(push(repository="2pisoftware/app149"), config(*many))
+    assert [job.pipeline for job in planned.jobs] == ["p149"]
+    assert len(planned.verdicts) == 200
