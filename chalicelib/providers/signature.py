@@ -1,0 +1,71 @@
+"""Bytes, the values of one header and the forge's secrets in; nothing out, or BadSignature.
+
+Sources: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+and https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/ (section "Secure webhooks").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+
+from chalicelib.errors import BadConfig, BadSignature
+
+LEAST_SECRET_BYTES = 16
+
+# Both forges promise exactly this spelling: the prefix, then 64 hex digits in lower case. Nothing else is let through,
+# so a delivery has one valid signature and not several that differ in case or blanks.
+SIGNED = re.compile(r"sha256=[0-9a-f]{64}")
+
+# One text for everything that can be wrong: it must not tell an attacker how far he came.
+NOT_OURS = "the body is not signed with a secret of this forge"
+
+
+def verify(body: bytes, values: Sequence[str], secrets: Sequence[bytes]) -> None:
+    """Let pass what any of the secrets signed; the time taken does not say which, nor how much of it was right.
+
+    Args:
+        body: the exact bytes that were sent, before any decoding.
+        values: every value of the signature header; more than one is refused.
+        secrets: several while one is being replaced by the next.
+
+    Raises:
+        BadConfig: a secret that would make every signature worthless.
+        BadSignature: everything else.
+    """
+    check_secrets(secrets)
+    if len(values) != 1 or not SIGNED.fullmatch(values[0]):
+        raise BadSignature(NOT_OURS)
+    if not signed_by_any(body, values[0].encode("ascii"), secrets):
+        raise BadSignature(NOT_OURS)
+
+
+def check_secrets(secrets: Sequence[bytes]) -> None:
+    """Refuse a missing, short or ambiguous secret."""
+    if not secrets:
+        raise BadConfig("the forge has no webhook secret: name one in ci.yml under forges, webhook: […]")
+    for secret in secrets:
+        if len(secret) < LEAST_SECRET_BYTES:
+            raise BadConfig(
+                f"a webhook secret has {len(secret)} bytes, at least {LEAST_SECRET_BYTES} are needed: "
+                "make one with `openssl rand -hex 32` and enter it at the forge and in the store"
+            )
+        # HMAC pads a key with NULs: `k` and `k` + NUL sign alike. https://www.rfc-editor.org/rfc/rfc2104#section-2
+        if b"\0" in secret:
+            raise BadConfig("a webhook secret contains a NUL byte: make one with `openssl rand -hex 32`")
+
+
+def signed_by_any(body: bytes, value: bytes, secrets: Sequence[bytes]) -> bool:
+    """Whether one of the secrets made `value`; every secret is tried, whatever came of those before."""
+    found = False
+    for secret in secrets:
+        # Compared as bytes: compare_digest raises on text that is not ASCII.
+        found |= hmac.compare_digest(signature(body, secret), value)
+    return found
+
+
+def signature(body: bytes, secret: bytes) -> bytes:
+    """The value that the forge sends for this body."""
+    return b"sha256=" + hmac.digest(secret, body, hashlib.sha256).hex().encode("ascii")
