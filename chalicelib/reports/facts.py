@@ -1,0 +1,93 @@
+"""The facts that steps leave behind, typed: what of them is missing or of another shape is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.model import StepResult
+
+FAILURES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One failing test; `message` as the test wrote it."""
+
+    name: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Tests:
+    """The count of a suite. `failures` may be shorter than `failed`."""
+
+    passed: int
+    failed: int
+    skipped: int
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def total(self) -> int:
+        return self.passed + self.failed + self.skipped
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """An image that a registry has: `name` with host and tag, and the digest that it has there."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A version and its environment; `previous_label` ran there before."""
+
+    environment: str
+    label: str
+    url: str
+    previous_label: str
+
+
+def tests(steps: Iterable[StepResult]) -> Tests | None:
+    """The counts of the last step that has any: `facts["tests"]`."""
+    for facts in _all(steps, "tests"):
+        failures = tuple(Failure(_text(item, "name"), _text(item, "message")) for item in _items(facts, "failures"))
+        return Tests(_count(facts, "passed"), _count(facts, "failed"), _count(facts, "skipped"), failures)
+    return None
+
+
+def pushed(steps: Iterable[StepResult]) -> tuple[Pushed, ...]:
+    """What reached a registry, in the order of the steps: `facts["pushed"]`."""
+    return tuple(
+        Pushed(_text(item, "name"), _text(item, "digest")) for step in steps for item in _items(step.facts, "pushed")
+    )
+
+
+def deployment(steps: Iterable[StepResult]) -> Deployed | None:
+    """The last step's that deployed: `facts["deployment"]`."""
+    for facts in _all(steps, "deployment"):
+        return Deployed(*(_text(facts, name) for name in ("environment", "label", "url", "previous_label")))
+    return None
+
+
+def _all(steps: Iterable[StepResult], name: str) -> list[Mapping[str, Any]]:
+    found = [step.facts.get(name) for step in steps]
+    return [facts for facts in reversed(found) if isinstance(facts, Mapping)]
+
+
+def _items(facts: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    items = facts.get(name)
+    return [item for item in items if isinstance(item, Mapping)] if isinstance(items, (list, tuple)) else []
+
+
+def _text(facts: Mapping[str, Any], name: str) -> str:
+    value = facts.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _count(facts: Mapping[str, Any], name: str) -> int:
+    value = facts.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

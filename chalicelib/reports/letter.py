@@ -1,0 +1,242 @@
+"""A Result in, everything a reader is told out: clean words in the order of reading, no markup, no address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
+from itertools import zip_longest
+
+from chalicelib.model import EventKind, Result, RunState, StepResult, StepStatus
+from chalicelib.reports import facts, words
+from chalicelib.reports.verdict import broken_step, subject, title, verdict
+from chalicelib.reports.words import clean, clean_lines
+
+LINES_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Console:
+    """How the reader gets at the rest.
+
+    Args:
+        log_command: prints the whole log; `<run>` in it stands for the run's id.
+        retry_command: runs it again, the same way; None where there is no such command.
+        zone: the clock of those who read.
+    """
+
+    log_command: str = "tau log <run>"
+    retry_command: str | None = None
+    zone: tzinfo = UTC
+
+
+@dataclass(frozen=True)
+class Row:
+    """A name and its value.
+
+    Args:
+        fixed: the value is a code, a command, a digest: letters of equal width.
+        link: where the value leads, an http(s) address.
+        lead: a code that stands before the value.
+    """
+
+    name: str
+    value: str
+    fixed: bool = False
+    link: str | None = None
+    lead: str = ""
+
+
+@dataclass(frozen=True)
+class StepLine:
+    """One step: its sign and word (`✔ passed`), how long it took, and why where that is not said above."""
+
+    action: str
+    sign: str
+    status: str
+    took: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FailureLines:
+    """One failing test and the first lines of what it said."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What mail says, in the order of reading. Every text is clean; none is escaped for a markup."""
+
+    subject: str
+    state: str
+    sign: str
+    title: str
+    verdict: str
+    about: tuple[Row, ...]
+    broke: tuple[Row, ...]
+    steps: tuple[StepLine, ...]
+    tests: str
+    failures: tuple[FailureLines, ...]
+    more_failures: str
+    pushed: tuple[Row, ...]
+    deployment: tuple[Row, ...]
+    excerpt_title: str
+    excerpt: tuple[str, ...]
+    commands: tuple[Row, ...]
+    run: str
+    because: str
+
+
+def letter(result: Result, console: Console, *, operator: bool, because: str) -> Letter:
+    """What is told of a run's end.
+
+    Args:
+        operator: the reader keeps Tau running: of an *errored* run they hear what broke, others that it was not they.
+    """
+    tests, ours = facts.tests(result.steps), result.state is RunState.ERRORED
+    sentence = verdict(result, operator=operator)
+    # What our own machines say when they break is for those who repair them: a commit's author can be an outsider.
+    shown = result if operator or not ours else _without_our_troubles(result)
+    broken = broken_step(shown)
+    failures = tests.failures[: facts.FAILURES_SHOWN] if tests else ()
+    more = (max(tests.failed, len(tests.failures)) - len(failures)) if tests else 0
+    return Letter(
+        subject=subject(result, operator=operator),
+        state=result.state.value,
+        sign=words.sign(result.state),
+        title=title(result),
+        verdict=sentence,
+        about=_about(result, console),
+        broke=_broke(result, console) if ours and operator else (),
+        steps=_steps(shown, sentence),
+        tests=_counts(tests),
+        failures=tuple(FailureLines(clean(item.name), clean_lines(item.message, 6, 160)) for item in failures),
+        more_failures=f"and {more} more" if more > 0 and failures else "",
+        pushed=_pushed(result),
+        deployment=_deployment(result),
+        excerpt_title=f"What {clean(broken.action, 40)} printed" if broken else "",
+        excerpt=tuple(line for text in (broken.lines if broken else ()) for line in clean_lines(text))[:LINES_SHOWN],
+        commands=_commands(result, console, operator=operator),
+        run=clean(result.run),
+        because=because,
+    )
+
+
+# --- the rest, in the order of reading ------------------------------------------------------------
+
+
+def _about(result: Result, console: Console) -> tuple[Row, ...]:
+    event = result.job.event
+    ref = "Tag" if (event.ref or "").startswith("refs/tags/") else "Branch"
+    rows = (
+        Row("Repository", clean(f"{event.forge}/{event.repository}") if event.repository else ""),
+        Row(ref, clean(event.name or "")),
+        Row(
+            "Commit",
+            words.first_line(event.head_commit_message),
+            lead=words.commit(event.commit) if event.commit else "",
+        ),
+        _who(result),
+        Row("Pipeline", clean(result.job.pipeline)),
+        Row("Started", words.moment(result.started_at, console.zone)),
+        Row("Took", words.duration(result.ended_at - result.started_at)),
+    )
+    return tuple(row for row in rows if row.value or row.lead)
+
+
+def _who(result: Result) -> Row:
+    event = result.job.event
+    login, name = clean(event.pusher.login or "", 80), clean(event.pusher.name or "", 80)
+    person = f"{name} ({login})" if name and login and name != login else name or login
+    if event.kind is EventKind.SCHEDULE:
+        return Row("Started by", "the schedule")
+    if event.kind is EventKind.IMAGE:
+        return Row("Started by", "a new base image")
+    verb = {EventKind.TAG_CREATED: "Tagged by", EventKind.MANUAL: "Started by"}.get(event.kind, "Pushed by")
+    return Row(verb, person or "somebody whom the forge does not name")
+
+
+def _broke(result: Result, console: Console) -> tuple[Row, ...]:
+    """What an operator asks first: since when, on whose machines, under which rules."""
+    broken, job = broken_step(result), result.job
+    since = broken.started_at if broken else result.ended_at
+    rows = (
+        Row("Broken since", words.moment(since, console.zone)),
+        Row("Pool", clean(job.pool)),
+        Row("Delivery", clean(job.event.delivery_id), fixed=True),
+        Row("ci.yml", clean(job.config)[:7], fixed=True),
+    )
+    return tuple(row for row in rows if row.value)
+
+
+def _steps(result: Result, said: str) -> tuple[StepLine, ...]:
+    return (
+        *(_step(step, said) for step in result.steps),
+        *(StepLine(clean(action, 40), words.sign("not run"), "not run", "") for action in _not_run(result)),
+    )
+
+
+def _step(step: StepResult, said: str) -> StepLine:
+    reason = clean(step.reason or "", 300)
+    return StepLine(
+        action=clean(step.action, 40),
+        sign=words.sign(step.status),
+        status=step.status.value,
+        took="" if step.status is StepStatus.SKIPPED else words.duration(step.ended_at - step.started_at),
+        reason="" if reason in said else reason,
+    )
+
+
+def _not_run(result: Result) -> list[str]:
+    """The steps of the pipeline that were never come to. The runner may report steps of its own (checkout)."""
+    left = [step.action for step in result.job.steps]
+    for step in result.steps:
+        if left and step.action == left[0]:
+            left.pop(0)
+    return left
+
+
+def _counts(tests: facts.Tests | None) -> str:
+    if not tests:
+        return ""
+    return f"{tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped"
+
+
+def _pushed(result: Result) -> tuple[Row, ...]:
+    """Name and digest; the digest of several names in a row stands at the last of them."""
+    images = facts.pushed(result.steps)
+    following = [image.digest for image in images[1:]]
+    return tuple(
+        Row(clean(image.name), "" if image.digest == after else words.digest(image.digest))
+        for image, after in zip_longest(images, following)
+    )
+
+
+def _deployment(result: Result) -> tuple[Row, ...]:
+    deployed = facts.deployment(result.steps)
+    if not deployed:
+        return ()
+    url = clean(deployed.url, 400)
+    rows = (
+        Row("Environment", clean(deployed.environment)),
+        Row("Version", clean(deployed.label)),
+        Row("Before", clean(deployed.previous_label)),
+        # Only what a browser opens as a page becomes a link.
+        Row("Address", url, link=url if url.startswith(("https://", "http://")) else None),
+    )
+    return tuple(row for row in rows if row.value)
+
+
+def _commands(result: Result, console: Console, *, operator: bool) -> tuple[Row, ...]:
+    retry = console.retry_command if operator or result.state is not RunState.ERRORED else None
+    named = (("Whole log", console.log_command), ("Run again", retry if result.state is not RunState.PASSED else None))
+    return tuple(Row(name, text.replace("<run>", clean(result.run)), fixed=True) for name, text in named if text)
+
+
+def _without_our_troubles(result: Result) -> Result:
+    quiet = (
+        replace(step, reason=None, lines=()) if step.status is StepStatus.ERRORED else step for step in result.steps
+    )
+    return replace(result, reason=None, steps=tuple(quiet))
