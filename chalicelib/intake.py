@@ -1,0 +1,186 @@
+"""A webhook request in; a delivery, its runs and their wake-ups out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from botocore.exceptions import BotoCoreError, ClientError
+from ulid import ULID
+
+from chalicelib import providers, wire
+from chalicelib.config import Config, Forge
+from chalicelib.edge import Edge
+from chalicelib.errors import BadDelivery, MissingSecret, UnknownForge
+from chalicelib.model import Delivery, Event, EventKind, Job, Json, Message, Run, RunState
+from chalicelib.plan import Plan, plan
+from chalicelib.records.deliveries import Accepted
+
+log = logging.getLogger("tau.intake")
+
+MOST_BYTES = 6 * 1024 * 1024
+"""Lambda takes no larger request; https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+# A zipped body up to this size lies in its item, which DynamoDB limits to 400 KB with everything else.
+_INLINE_BYTES = 300 * 1024
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the forge is told. `unsent`: runs whose wake-up did not reach the queue; the ticker sends them."""
+
+    status: int
+    body: Mapping[str, Json]
+    unsent: tuple[str, ...] = ()
+
+
+def receive(
+    headers: Mapping[str, tuple[str, ...]],
+    body: bytes,
+    *,
+    pinned: str | None,
+    config: Config,
+    edge: Edge,
+    now: datetime,
+    keep_config: Callable[[], None] = lambda: None,
+) -> Answer:
+    """Verify, read, plan, record, wake.
+
+    Args:
+        headers: names lower-cased, with every value.
+        body: the exact bytes.
+        pinned: the forge that the address names (`/hooks/{forge}`), or None.
+        keep_config: writes down the ci.yml that planned; called before the first record, never for a refusal.
+
+    Raises:
+        BadSignature, BadDelivery, UnknownForge: nothing was written.
+        MissingSecret, BadConfig: the forge's secret is missing, or is no secret; nothing was written.
+    """
+    if len(body) > MOST_BYTES:
+        raise BadDelivery(f"the body is larger than {MOST_BYTES} bytes")
+    forge = find_forge(headers, pinned, config)
+    delivery = Delivery(forge.name, forge.provider, headers, body)
+    providers.verify(delivery, _secrets(forge, edge))
+    accepted = accept(delivery, config, now)
+    if accepted.events and all(event.kind is EventKind.PING for event in accepted.events):
+        return Answer(200, {"runs": [], "reason": "pong"})
+    keep_config()
+    return _record_and_wake(accepted, edge)
+
+
+def _secrets(forge: Forge, edge: Edge) -> list[bytes]:
+    """The forge's webhook secrets that can be read; while one replaces the other, one is enough.
+
+    Raises:
+        MissingSecret: none can.
+    """
+    found, missing = [], None
+    for name in forge.webhook:
+        try:
+            found.append(edge.secrets.get(name).encode())
+        except MissingSecret as error:
+            log.warning("a webhook secret is missing", extra={"forge": forge.name, "reason": str(error)})
+            missing = error
+    if missing and not found:
+        raise missing
+    return found
+
+
+def find_forge(headers: Mapping[str, tuple[str, ...]], pinned: str | None, config: Config) -> Forge:
+    """The forge of ci.yml that sent this.
+
+    Raises:
+        BadDelivery: the headers are no forge's.
+        UnknownForge: ci.yml has no such forge, or several that speak this dialect.
+    """
+    provider = providers.forge_of(headers)
+    if provider is None:
+        raise BadDelivery("no webhook of a forge that we know: neither X-GitHub-Event nor X-Event-Key is there once")
+    speaking = [forge for forge in config.forges.values() if forge.provider is provider]
+    if pinned is not None:
+        named = config.forges.get(pinned)
+        if named not in speaking:
+            raise UnknownForge(f"ci.yml has no forge {pinned} that sends webhooks of {provider}")
+        return named
+    if len(speaking) != 1:
+        which = ", ".join(f"/hooks/{forge.name}" for forge in speaking) or "none in ci.yml"
+        raise UnknownForge(f"not one forge sends webhooks of {provider}; call its own address: {which}")
+    return speaking[0]
+
+
+def accept(delivery: Delivery, config: Config, now: datetime, delivery_id: str | None = None) -> Accepted:
+    """Everything that follows from a verified delivery; pure but for the ULID, which may be given.
+
+    The run ids follow from the delivery's id: planning a delivery again gives the same runs.
+    """
+    events = tuple(providers.read(delivery))
+    plans = [plan(event, config) for event in events]
+    accepted_id = delivery_id or str(ULID.from_datetime(now))
+    return Accepted(
+        id=accepted_id,
+        delivery=delivery,
+        received_at=now,
+        config=config.hash,
+        events=events,
+        verdicts=tuple(planned.verdicts for planned in plans),
+        runs=tuple(_run(job, accepted_id, index, now) for index, planned in enumerate(plans) for job in planned.jobs),
+    )
+
+
+def _run(job: Job, delivery_id: str, event_index: int, now: datetime) -> Run:
+    seed = wire.key(delivery_id, str(event_index), job.pipeline).encode()
+    time_part = ULID.from_str(delivery_id).bytes[:6]
+    run_id = str(ULID(time_part + hashlib.sha256(seed).digest()[:10]))
+    return Run(id=run_id, delivery=delivery_id, job=job, state=RunState.QUEUED, created_at=now)
+
+
+def _record_and_wake(accepted: Accepted, edge: Edge) -> Answer:
+    accepted = _body_aside(accepted, edge)
+    seen = edge.store.record(accepted)
+    if seen:
+        return Answer(200, {"delivery": seen.delivery, "runs": list(seen.runs), "reason": "this body was seen before"})
+    unsent = tuple(run.id for run in accepted.runs if not wake(run, edge))
+    if not accepted.runs:
+        return Answer(200, {"delivery": accepted.id, "runs": [], "reason": why_nothing(accepted)})
+    return Answer(202, {"delivery": accepted.id, "runs": [run.id for run in accepted.runs]}, unsent)
+
+
+def wake(run: Run, edge: Edge) -> bool:
+    """Send a run's message; False where that failed: the record is there, so the ticker will send it."""
+    try:
+        edge.queue.send(Message(run.id, run.send), pool=run.job.pool, group=run.job.source.repository)
+    except (ClientError, BotoCoreError) as error:
+        log.warning("not sent", extra={"run": run.id, "pool": run.job.pool, "reason": str(error)})
+        return False
+    return True
+
+
+def why_nothing(accepted: Accepted) -> str:
+    """One sentence for the forge's delivery log; `tau explain` tells every rule's."""
+    if not accepted.events:
+        return "the payload names no change"
+    reasons = [
+        _why(event, Plan((), verdicts)) for event, verdicts in zip(accepted.events, accepted.verdicts, strict=True)
+    ]
+    return "; ".join(dict.fromkeys(reasons))[:500]
+
+
+def _why(event: Event, planned: Plan) -> str:
+    if event.reason:
+        return event.reason
+    reasons = list(dict.fromkeys(verdict.reason for verdict in planned.verdicts))
+    about = [reason for reason in reasons if not reason.startswith("repository ")]
+    if not about:
+        return f"repository {event.forge}/{event.repository} is in no pipeline of ci.yml"
+    return "; ".join(about)
+
+
+def _body_aside(accepted: Accepted, edge: Edge) -> Accepted:
+    body = accepted.delivery.body
+    if len(body) <= _INLINE_BYTES or len(zipped := wire.zipped(body)) <= _INLINE_BYTES:
+        return accepted
+    key = f"deliveries/{accepted.id}"
+    edge.objects.put_once(key, zipped)
+    return replace(accepted, body_key=key)

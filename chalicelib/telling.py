@@ -1,0 +1,76 @@
+"""A run that ended in; those who should know told, and what came of it in the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from chalicelib import wire
+from chalicelib.edge import Edge
+from chalicelib.errors import MailDelayed, TauError
+from chalicelib.mail import send
+from chalicelib.model import Json, Result, Run, RunState, StepResult, StepStatus
+from chalicelib.reports.email import Console, render
+
+_AGAIN_AFTER = timedelta(minutes=1)
+_LONGEST_PAUSE = timedelta(minutes=10)
+_GIVE_UP_AFTER = 100
+
+
+def result_of(run: Run, state: RunState, reason: str | None, now: datetime) -> Result:
+    """What came of a run, from its record."""
+    return Result(
+        run=run.id,
+        job=run.job,
+        state=state,
+        started_at=run.started_at or run.created_at,
+        ended_at=run.ended_at or now,
+        steps=_steps(run),
+        reason=reason,
+    )
+
+
+def _steps(run: Run) -> tuple[StepResult, ...]:
+    """What came of the steps up to the first that did not pass; what lies behind it is of an earlier claim."""
+    steps = [run.results[index] for index in sorted(run.results, key=int)]
+    broken = next((number for number, step in enumerate(steps) if step.status is not StepStatus.PASSED), len(steps))
+    return tuple(steps[: broken + 1])
+
+
+def notices(addresses: Iterable[str]) -> Mapping[str, Mapping[str, Json]]:
+    """What `tell` says of people who are still to be told."""
+    return {f"email:{address}": {"state": "due", "attempts": 0} for address in addresses}
+
+
+def tell(run: Run, edge: Edge, now: datetime) -> None:
+    """Mail everybody whose notice is due; one that fails does not keep the others from hearing."""
+    result = result_of(run, run.state, run.reason, now)
+    due = {whom: notice for whom, notice in run.tell.items() if notice["state"] == "due"}
+    left = len(due)
+    if not due:
+        edge.store.all_told(run.id)
+    for whom, notice in due.items():
+        outcome = _tell_one(whom, notice, result, edge, now)
+        left -= outcome["state"] != "due"
+        edge.store.told(run.id, whom, outcome, now + _pause(outcome) if left else None)
+
+
+def _tell_one(whom: str, notice: Mapping[str, Json], result: Result, edge: Edge, now: datetime) -> Mapping[str, Json]:
+    attempts = notice["attempts"] + 1
+    address = whom.removeprefix("email:")
+    try:
+        mail = render(result, to=address, console=Console(log_command=f"tau log {result.run}"))
+        message_id = send(edge.client("sesv2"), edge.settings.sender, mail)
+    except MailDelayed as error:
+        state = "due" if attempts < _GIVE_UP_AFTER else "failed"
+        return {"state": state, "attempts": attempts, "reason": str(error)}
+    except TauError as error:
+        return {"state": "failed", "attempts": attempts, "reason": str(error)}
+    except Exception as error:  # noqa: BLE001 - around one report: a fault of ours must not hide the next one's mail
+        return {"state": "failed", "attempts": attempts, "reason": f"{type(error).__name__}: {error}"}
+    return {"state": "told", "attempts": attempts, "message_id": message_id, "at": wire.time_text(now)}
+
+
+def _pause(outcome: Mapping[str, Json]) -> timedelta:
+    attempts: int = outcome["attempts"]
+    return min(_AGAIN_AFTER * float(2 ** min(attempts - 1, 10)), _LONGEST_PAUSE)
