@@ -1,0 +1,289 @@
+"""Deployments that are due in; one look at Elastic Beanstalk, one conditional write and at most one call out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib import beanstalk
+from chalicelib.beanstalk import Notice, Seen
+from chalicelib.edge import Edge
+from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
+from chalicelib.store import Store
+
+if TYPE_CHECKING:
+    from mypy_boto3_elasticbeanstalk import ElasticBeanstalkClient
+    from mypy_boto3_elasticbeanstalk.type_defs import DescribeEventsMessageTypeDef
+
+log = logging.getLogger("tau.deployer")
+
+CALL_WITHIN = timedelta(seconds=5)
+"""Who was held up for longer after writing the intent leaves the call to others, who may be about to make it."""
+_NOTICES_FROM = timedelta(minutes=5)
+"""So far before the deployment was made: clocks differ, and what stood there before marks what is new."""
+_REASONS = {"WARN", "ERROR", "FATAL"}
+_MOST_WRITES = 10
+_PASSING = frozenset({DeploymentState.PREPARED, DeploymentState.WAITING_READY})
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """To the millisecond, as records hold it."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def advance_deployment(deployment_id: str, *, edge: Edge, now: datetime, clock: Clock = utc_now) -> Deployment | None:
+    """Advance a deployment that was found due; at its end its environment is free and its run awake.
+
+    Args:
+        now: when it was found due. That may lie a while back: what is written and called is timed by `clock`.
+
+    Returns:
+        The record as it stands; None when there is none.
+    """
+    record = edge.store.deployment(deployment_id)
+    # The index counts what falls due within its second.
+    if record is None or record.due_at is None or record.due_at > now + timedelta(seconds=1):
+        return record
+    if record.state not in DEPLOYMENT_ENDS:
+        client = edge.client("elasticbeanstalk", record.region)
+        record = _drive_on(record, edge.store, client, clock)
+    if record.state in DEPLOYMENT_ENDS and record.due_at:
+        return _settle(record, edge, clock())
+    return record
+
+
+def _drive_on(record: Deployment, store: Store, client: ElasticBeanstalkClient, clock: Clock) -> Deployment:
+    """Drive through the states that need no waiting: until one stays, or a call was made."""
+    for _ in DeploymentState:
+        moved = drive(record, store=store, client=client, clock=clock)
+        if moved.state is record.state or moved.state not in _PASSING:
+            return moved
+        record = moved
+    return record
+
+
+def drive(deployment: Deployment, *, store: Store, client: ElasticBeanstalkClient, clock: Clock) -> Deployment:
+    """Gather, decide, write; and make the call if it was us who wrote. The record as it stands then."""
+    try:
+        seen = look(deployment, client)
+    except (ClientError, BotoCoreError) as error:
+        moved = _unseen(deployment, error, clock())
+        return moved if store.move_deployment(deployment, moved) else _current(store, deployment)
+    moved, call = beanstalk.advance(deployment, seen, clock())
+    if _leaves_prepared(deployment, moved) and not _take_lock(deployment, store):
+        busy = f"another deployment to {deployment.environment} is under way"
+        moved, call = beanstalk.delayed(deployment, busy, clock()), None
+    if not store.move_deployment(deployment, moved):
+        return _current(store, deployment)
+    if moved.state is not deployment.state:
+        log.info("deployment %s", moved.state, extra={"deployment": moved.id, "reason": moved.reason})
+    return _update(moved, store, client, clock) if call else moved
+
+
+def look(deployment: Deployment, client: ElasticBeanstalkClient) -> Seen:
+    """What Elastic Beanstalk says now.
+
+    Events are read before the environment: an update that they show has begun when its status is read.
+    """
+    notices = notices_of(deployment, client)
+    answer = client.describe_environments(
+        ApplicationName=deployment.application, EnvironmentNames=[deployment.environment], IncludeDeleted=False
+    )
+    environment = next(iter(answer["Environments"]), None)
+    if environment is None:
+        return Seen(missing=True)
+    version = None
+    if deployment.state is DeploymentState.PREPARED:
+        version = _version_status(deployment, client)
+        if (version or "").upper() == "FAILED":
+            notices = _notices(client, {"VersionLabel": deployment.label}, deployment)
+    elif environment.get("Status") == "Ready" and environment.get("VersionLabel") != deployment.label:
+        # It may just have been rolled back: the reason may be newer than what was read.
+        notices += tuple(new for new in notices_of(deployment, client)[len(notices) :] if new.severity in _REASONS)
+    address = environment.get("CNAME") or environment.get("EndpointURL")
+    return Seen(
+        status=environment.get("Status"),
+        health=environment.get("Health"),
+        health_status=environment.get("HealthStatus"),
+        label=environment.get("VersionLabel"),
+        version_status=version,
+        notices=notices,
+        url=f"http://{address}" if address else None,
+    )
+
+
+def notices_of(deployment: Deployment, client: ElasticBeanstalkClient) -> tuple[Notice, ...]:
+    """The environment's events since shortly before the deployment was made, oldest first."""
+    return _notices(client, {"EnvironmentName": deployment.environment}, deployment)
+
+
+def _notices(
+    client: ElasticBeanstalkClient, of: DescribeEventsMessageTypeDef, deployment: Deployment
+) -> tuple[Notice, ...]:
+    asked: DescribeEventsMessageTypeDef = {
+        **of,
+        "ApplicationName": deployment.application,
+        "StartTime": deployment.created_at - _NOTICES_FROM,
+    }
+    found: list[Notice] = []
+    while True:
+        page = client.describe_events(**asked)
+        found += [
+            Notice(event["EventDate"], event.get("Severity", "INFO"), event.get("Message", ""))
+            for event in page["Events"]
+        ]
+        if not page.get("NextToken"):
+            # They come newest first; the stable sort of the reverse keeps the order of those of one millisecond.
+            found.reverse()
+            return tuple(sorted(found, key=lambda notice: notice.at))
+        asked["NextToken"] = page["NextToken"]
+
+
+def _version_status(deployment: Deployment, client: ElasticBeanstalkClient) -> str | None:
+    versions = client.describe_application_versions(
+        ApplicationName=deployment.application, VersionLabels=[deployment.label]
+    )["ApplicationVersions"]
+    return versions[0].get("Status") if versions else None
+
+
+# --- the environment's lock ---------------------------------------------------------------------------
+
+
+def _leaves_prepared(old: Deployment, new: Deployment) -> bool:
+    return old.state is DeploymentState.PREPARED and new.state not in {DeploymentState.PREPARED, DeploymentState.FAILED}
+
+
+def _take_lock(deployment: Deployment, store: Store) -> bool:
+    name = beanstalk.lock_name(deployment)
+    if store.acquire_lock(name, deployment.id, epoch=0):
+        return True
+    holder = store.lock_holder(name)
+    other = store.deployment(holder) if holder else None
+    if holder and (other is None or other.state in DEPLOYMENT_ENDS):
+        # It came to its end while somebody was about to take the lock for it.
+        store.release_lock(name, holder)
+    return store.acquire_lock(name, deployment.id, epoch=0)
+
+
+def _settle(record: Deployment, edge: Edge, now: datetime) -> Deployment:
+    """What follows an end, each part harmless when done twice; only then is the record due no more."""
+    edge.store.release_lock(beanstalk.lock_name(record), record.id)
+    message = edge.store.wake(record.run, WaitingFor.ENVIRONMENT, now)
+    if message:
+        job = edge.store.run(record.run).job
+        edge.queue.send(message, pool=job.pool, group=job.source.repository)
+    return _rewrite(record, edge.store, lambda current: replace(current, due_at=None))
+
+
+# --- the one call -------------------------------------------------------------------------------------
+
+
+def _update(record: Deployment, store: Store, client: ElasticBeanstalkClient, clock: Clock) -> Deployment:
+    if record.intended_at is None or clock() - record.intended_at > CALL_WITHIN:
+        return record
+    try:
+        client.update_environment(
+            ApplicationName=record.application, EnvironmentName=record.environment, VersionLabel=record.label
+        )
+    except ClientError as error:
+        return _not_updated(record, store, error, clock)
+    except BotoCoreError as error:
+        log.warning("no answer to UpdateEnvironment", extra={"deployment": record.id, "error": str(error)})
+        return record
+    return _rewrite_intent(record, store, lambda current: beanstalk.answered(current, clock()))
+
+
+def _not_updated(record: Deployment, store: Store, error: ClientError, clock: Clock) -> Deployment:
+    if _is_unclear(error):
+        # It may have begun: the next look tells, not the answer.
+        log.warning("unclear answer to UpdateEnvironment", extra={"deployment": record.id, "error": str(error)})
+        return record
+    reason = _sentence(error)
+    if _is_throttled(error) or _is_not_ready(error):
+        return _rewrite_intent(record, store, lambda current: beanstalk.refused(current, reason, clock()))
+    denied = _is_denied(error)
+    return _rewrite_intent(record, store, lambda current: beanstalk.failed(current, reason, clock(), ours=denied))
+
+
+def _rewrite_intent(record: Deployment, store: Store, change: Callable[[Deployment], Deployment]) -> Deployment:
+    """Write what came of our call, however others have moved the record meanwhile; not over another's intent."""
+    return _rewrite(
+        record,
+        store,
+        lambda current: (
+            change(current)
+            if current.intended_at == record.intended_at and current.state not in DEPLOYMENT_ENDS
+            else current
+        ),
+    )
+
+
+def _rewrite(record: Deployment, store: Store, change: Callable[[Deployment], Deployment]) -> Deployment:
+    for _ in range(_MOST_WRITES):
+        moved = change(record)
+        if moved == record:
+            return record
+        if store.move_deployment(record, moved):
+            return replace(moved, number=record.number + 1)
+        record = _current(store, record)
+    return record
+
+
+def _current(store: Store, deployment: Deployment) -> Deployment:
+    return store.deployment(deployment.id) or deployment
+
+
+# --- what an error says -------------------------------------------------------------------------------
+
+_DENIED = {"AccessDenied", "AccessDeniedException", "InsufficientPrivilegesException", "UnauthorizedOperation"}
+_THROTTLED = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException", "SlowDown"}
+_SERVER_ERROR = 500
+
+
+def _unseen(deployment: Deployment, error: ClientError | BotoCoreError, now: datetime) -> Deployment:
+    reason = _sentence(error)
+    # An update that is under way goes on without our eyes: its environment stays locked until the deadline.
+    if _is_denied(error) and deployment.intended_at is None:
+        return beanstalk.failed(deployment, reason, now, ours=True)
+    return beanstalk.delayed(deployment, reason, now, ours=True)
+
+
+def _is_denied(error: ClientError | BotoCoreError) -> bool:
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in _DENIED
+
+
+def _sentence(error: ClientError | BotoCoreError) -> str:
+    if not isinstance(error, ClientError):
+        return f"Elastic Beanstalk cannot be reached: {error}"
+    said = error.response["Error"]
+    code, text = said.get("Code", "?"), said.get("Message", "")
+    if code in _DENIED:
+        return (
+            f"AWS does not let Tau call elasticbeanstalk:{error.operation_name}: "
+            f"allow it in the policies of the runner and of the ticker ({text or code})"
+        )
+    return f"{error.operation_name} was refused: {text or code}"
+
+
+def _is_throttled(error: ClientError) -> bool:
+    return error.response["Error"]["Code"] in _THROTTLED
+
+
+def _is_not_ready(error: ClientError) -> bool:
+    # https://github.com/gxela/awsebcli/issues/22: InvalidParameterValue, told apart only by its text.
+    said = error.response["Error"]
+    return "must be ready" in said.get("Message", "").lower() or said["Code"] == "OperationInProgressFailure"
+
+
+def _is_unclear(error: ClientError) -> bool:
+    """A server's failure; or a refusal of what botocore sent again, perhaps because a good answer was lost."""
+    about = error.response.get("ResponseMetadata", {})
+    return about.get("HTTPStatusCode", 0) >= _SERVER_ERROR or about.get("RetryAttempts", 0) > 0

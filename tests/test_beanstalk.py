@@ -1,0 +1,327 @@
+"""One deployment and what Elastic Beanstalk says, row by row: where it leads, and how many updates it costs."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chalicelib import beanstalk
+from chalicelib.beanstalk import Call, Notice, Seen, advance
+from chalicelib.model import Deployment, DeploymentState
+
+PREPARED, WAITING, UPDATING = DeploymentState.PREPARED, DeploymentState.WAITING_READY, DeploymentState.UPDATING
+VERIFYING, LIVE, FAILED = DeploymentState.VERIFYING, DeploymentState.LIVE, DeploymentState.FAILED
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+PROCESSED = {"version_status": "PROCESSED"}
+OLD = Seen(status="Ready", health="Green", label="v1", url="http://crm.example")
+NEW = replace(OLD, label="v2")
+BUSY = replace(OLD, status="Updating", health="Grey")
+
+
+def at(seconds):
+    return START + timedelta(seconds=seconds)
+
+
+def notice(seconds, message, severity="INFO"):
+    return Notice(at(seconds), severity, message)
+
+
+BEGAN = notice(1, "Environment update is starting.")
+BROKE = notice(20, "Failed to deploy application.", "ERROR")
+
+
+def deployment(**fields):
+    return replace(
+        Deployment(
+            id="01RUN.3",
+            run="01RUN",
+            region="ap-southeast-2",
+            application="crm",
+            environment="crm-production",
+            label="v2",
+            state=PREPARED,
+            number=1,
+            created_at=START,
+            deadline_at=at(1800),
+            due_at=START,
+        ),
+        **fields,
+    )
+
+
+def enact(record, *looks, accept=True):
+    """What `looks` (second, seen) lead to, and the calls made; each call is answered at once where `accept` is."""
+    calls = 0
+    for second, seen in looks:
+        before = record.number
+        record, call = advance(record, seen, at(second))
+        assert record.number == before + 1 or record.state in {LIVE, FAILED}
+        if call:
+            calls += 1
+            record = beanstalk.answered(record, at(second)) if accept else record
+    return record, calls
+
+
+LIVES = {
+    "everything goes well": [(0, replace(OLD, **PROCESSED)), (5, BUSY), (60, NEW)],
+    "the version takes a moment": [
+        (0, replace(OLD, version_status="PROCESSING")),
+        (5, replace(OLD, **PROCESSED)),
+        (9, NEW),
+    ],
+    "the status is spelled as in the model": [(0, replace(OLD, version_status="Processed")), (9, NEW)],
+    "another update runs before ours": [
+        (0, replace(BUSY, **PROCESSED)),
+        (5, BUSY),
+        (600, OLD),
+        (605, BUSY),
+        (700, NEW),
+    ],
+    "Ready with the old label for a moment after the call": [
+        (0, replace(OLD, **PROCESSED)),
+        (5, OLD),
+        (10, BUSY),
+        (60, NEW),
+    ],
+    "Yellow that was Yellow": [(0, replace(OLD, health="Yellow", **PROCESSED)), (60, replace(NEW, health="Yellow"))],
+    "Red that became Yellow": [(0, replace(OLD, health="Red", **PROCESSED)), (60, replace(NEW, health="Yellow"))],
+    "enhanced health Info": [(0, replace(OLD, **PROCESSED)), (60, replace(NEW, health="Green", health_status="Info"))],
+    "no data at first": [
+        (0, replace(OLD, **PROCESSED)),
+        (60, replace(NEW, health="Grey", health_status="NoData")),
+        (90, NEW),
+    ],
+    "Red for half a minute": [(0, replace(OLD, **PROCESSED)), (60, replace(NEW, health="Red")), (90, NEW)],
+    "Yellow that was Green, until it is Green": [
+        (0, replace(OLD, **PROCESSED)),
+        (60, replace(NEW, health="Yellow")),
+        (300, NEW),
+    ],
+    "the first version ever, in an environment that was Red": [
+        (0, replace(OLD, label=None, health="Red", **PROCESSED)),
+        (60, replace(NEW, health="Red")),
+        (300, NEW),
+    ],
+    "Ready is late, but comes": [(0, replace(BUSY, **PROCESSED)), (1799, OLD), (1900, NEW)],
+}
+
+
+@pytest.mark.parametrize("looks", LIVES.values(), ids=LIVES)
+def test_it_goes_live_with_one_update(looks):
+    record, calls = enact(deployment(), *looks)
+    assert (record.state, calls) == (LIVE, 1)
+    assert (record.url, record.reason) == ("http://crm.example", None)
+
+
+FAILS = {
+    "no environment": (
+        0,
+        "there is no environment crm-production of the application crm in ap-southeast-2",
+        [(0, Seen(missing=True))],
+    ),
+    "terminating": (0, "is being terminated: nothing was deployed", [(0, replace(OLD, status="Terminating"))]),
+    "terminated under way": (
+        1,
+        "was terminated while v2 was on its way",
+        [(0, replace(OLD, **PROCESSED)), (5, replace(BUSY, status="Terminating"))],
+    ),
+    "gone under way": (
+        1,
+        "was terminated while v2 was on its way",
+        [(0, replace(OLD, **PROCESSED)), (5, Seen(missing=True))],
+    ),
+    "the version is refused": (
+        0,
+        "could not process the version v2: Dockerrun.aws.json: bad",
+        [(0, replace(OLD, version_status="FAILED", notices=(notice(0, "Dockerrun.aws.json: bad", "ERROR"),)))],
+    ),
+    "the version is processed for ever": (
+        0,
+        "waited 30m for Elastic Beanstalk to process v2: it is PROCESSING",
+        [(0, replace(OLD, version_status="PROCESSING")), (1800, replace(OLD, version_status="PROCESSING"))],
+    ),
+    "the version is not known": (0, "it is not known there", [(1800, OLD)]),
+    "never Ready": (
+        0,
+        "waited 30m for crm-production to be Ready: it is Updating. Nothing was deployed",
+        [(0, replace(BUSY, **PROCESSED)), (1800, BUSY)],
+    ),
+    "rolled back": (
+        1,
+        "Elastic Beanstalk rolled back to v1: Failed to deploy application.",
+        [(0, replace(OLD, **PROCESSED)), (5, BUSY), (60, replace(OLD, notices=(BEGAN, BROKE)))],
+    ),
+    "rolled back before anybody looked": (
+        1,
+        "rolled back to v1: Failed to deploy application.",
+        [(0, replace(OLD, **PROCESSED)), (5, replace(OLD, notices=(BEGAN, BROKE)))],
+    ),
+    "rolled back without a word": (
+        1,
+        "rolled back to v1: it gives no reason",
+        [(0, replace(OLD, **PROCESSED)), (5, BUSY), (60, OLD)],
+    ),
+    "the first deployment of all rolled back": (
+        1,
+        "rolled back to no version at all",
+        [(0, replace(OLD, label=None, **PROCESSED)), (5, BUSY), (60, replace(OLD, label=None))],
+    ),
+    "somebody else was quicker": (
+        1,
+        "runs v9, not v2: somebody else",
+        [(0, replace(OLD, **PROCESSED)), (60, replace(OLD, label="v9"))],
+    ),
+    "Updating for ever": (
+        1,
+        "to be Ready with v2: it is still Updating",
+        [(0, replace(OLD, **PROCESSED)), (5, BUSY), (1806, BUSY)],
+    ),
+    "Red that was Green": (
+        1,
+        "crm-production runs v2, but its health is Red (it was Green before): 5xx",
+        [
+            (0, replace(OLD, **PROCESSED)),
+            (60, replace(NEW, health="Red")),
+            (120, replace(NEW, health="Red", notices=(notice(100, "5xx", "WARN"),))),
+        ],
+    ),
+    "Severe that was Degraded": (
+        1,
+        "its health is Severe (it was Degraded before)",
+        [
+            (0, replace(OLD, health="Red", health_status="Degraded", **PROCESSED)),
+            (60, replace(NEW, health="Red", health_status="Severe")),
+            (120, replace(NEW, health="Red", health_status="Severe")),
+        ],
+    ),
+    "Red that stays Red": (
+        1,
+        "waited 30m; crm-production runs v2, but its health is Red (it was Red before)",
+        [
+            (0, replace(OLD, health="Red", **PROCESSED)),
+            (60, replace(NEW, health="Red")),
+            (1801, replace(NEW, health="Red")),
+        ],
+    ),
+    "Yellow that was Green": (
+        1,
+        "is Yellow (it was Green before)",
+        [(0, replace(OLD, **PROCESSED)), (1801, replace(NEW, health="Yellow"))],
+    ),
+    "Grey for ever": (
+        1,
+        "says nothing about its health (Grey)",
+        [(0, replace(OLD, **PROCESSED)), (1801, replace(NEW, health="Grey"))],
+    ),
+}
+
+
+@pytest.mark.parametrize(("calls", "sentence", "looks"), FAILS.values(), ids=FAILS)
+def test_it_fails_with_a_sentence_and_never_more_than_one_update(calls, sentence, looks):
+    record, made = enact(deployment(), *looks)
+    assert (record.state, made) == (FAILED, calls)
+    assert sentence in record.reason
+
+
+def test_what_runs_already_is_live_without_a_call():
+    record, calls = enact(deployment(), (0, replace(NEW, **PROCESSED)))
+    assert (record.state, calls) == (LIVE, 0)
+    assert record.previous_label == "v2"
+
+
+def test_what_runs_already_but_is_sick_is_no_success():
+    red = replace(NEW, health="Red")
+    record, calls = enact(deployment(), (0, replace(red, **PROCESSED)), (1800, red))
+    assert (record.state, calls) == (FAILED, 0)
+
+
+def test_the_intent_stands_in_the_record_before_the_call():
+    stood = notice(-60, "Environment health has transitioned.")
+    record, call = advance(deployment(), replace(OLD, notices=(stood,), **PROCESSED), at(7))
+    assert call is Call.UPDATE_ENVIRONMENT
+    assert (record.state, record.intended_at, record.called) == (UPDATING, at(7), False)
+    assert (record.previous_label, record.previous_health, record.mark_at) == ("v1", "Green", at(-60))
+
+
+def test_a_call_whose_answer_was_lost_but_which_arrived_is_not_made_again():
+    record, calls = enact(deployment(), (0, replace(OLD, **PROCESSED)), (5, BUSY), (60, NEW), accept=False)
+    assert (record.state, calls) == (LIVE, 1)
+
+
+def test_a_call_whose_answer_was_lost_and_that_was_rolled_back_is_not_made_again():
+    over = replace(OLD, notices=(BEGAN, BROKE))
+    record, calls = enact(deployment(), (0, replace(OLD, **PROCESSED)), (60, over), accept=False)
+    assert (record.state, calls) == (FAILED, 1)
+    assert "rolled back to v1" in record.reason
+
+
+def test_a_call_that_never_arrived_is_made_again_after_half_a_minute():
+    intended, _ = advance(deployment(), replace(OLD, **PROCESSED), START)
+    early, call = advance(intended, OLD, at(29))
+    assert call is None
+    again, call = advance(early, OLD, at(30))
+    assert call is Call.UPDATE_ENVIRONMENT
+    assert (again.intended_at, again.number) == (at(30), intended.number + 2)
+
+
+def test_calls_that_never_arrive_end_at_the_deadline():
+    looks = [(0, replace(OLD, **PROCESSED)), *((second, OLD) for second in range(600, 1801, 600))]
+    record, calls = enact(deployment(), *looks, accept=False)
+    assert (record.state, calls) == (FAILED, 3)
+    assert "shows no trace of it" in record.reason
+
+
+def test_events_that_stood_there_before_the_call_prove_nothing():
+    stood = (notice(-90, "Environment update is starting."), notice(-30, "Failed to deploy application.", "ERROR"))
+    intended, _ = advance(deployment(), replace(OLD, notices=stood, **PROCESSED), START)
+    record, call = advance(intended, replace(OLD, notices=stood), at(30))
+    assert call is Call.UPDATE_ENVIRONMENT
+    assert record.state is UPDATING
+
+
+def test_a_refusal_leads_back_to_waiting_and_its_deadline_runs_on():
+    intended, _ = advance(deployment(), replace(OLD, **PROCESSED), START)
+    back = beanstalk.refused(intended, "Must be Ready.", at(1))
+    assert (back.state, back.reason, back.deadline_at) == (WAITING, "Must be Ready.", intended.deadline_at)
+    assert enact(back, (5, BUSY), (60, OLD), (65, BUSY), (90, NEW))[0].state is LIVE
+
+
+def test_an_environment_that_refuses_for_ever_fails_at_the_deadline():
+    record, _ = advance(deployment(), replace(OLD, **PROCESSED), START)
+    for second in range(5, 1810, 5):
+        if record.state is UPDATING:
+            record = beanstalk.refused(record, "Must be Ready.", at(second))
+        record, _ = advance(record, OLD, at(second))
+    assert record.state is FAILED
+    assert "it refuses" in record.reason
+
+
+def test_an_error_on_the_way_to_a_healthy_version_is_told():
+    record, _ = enact(deployment(), (0, replace(OLD, **PROCESSED)), (60, replace(NEW, notices=(BEGAN, BROKE))))
+    assert record.state is LIVE
+    assert record.reason == "live, although Elastic Beanstalk reported: Failed to deploy application."
+
+
+def test_the_budget_is_what_the_settings_say():
+    record, _ = advance(deployment(timeout_s=90), replace(BUSY, **PROCESSED), START)
+    assert record.deadline_at == at(90)
+    late, _ = advance(record, BUSY, at(90))
+    assert "waited 1m 30s for crm-production" in late.reason
+
+
+def test_an_end_is_never_moved():
+    for state in (LIVE, FAILED):
+        record = deployment(state=state)
+        assert advance(record, Seen(missing=True), at(9999)) == (record, None)
+
+
+def test_what_cannot_be_seen_is_looked_at_later_and_fails_at_the_deadline():
+    record = beanstalk.delayed(deployment(), "Rate exceeded", START)
+    assert (record.state, record.due_at > at(5)) == (PREPARED, True)
+    assert beanstalk.delayed(record, "Rate exceeded", at(1800)).reason == "waited 30m: Rate exceeded"
+
+
+def test_it_is_looked_at_every_five_seconds():
+    record, _ = advance(deployment(), BUSY, START)
+    assert record.due_at == at(5)
