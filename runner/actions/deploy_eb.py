@@ -1,0 +1,292 @@
+"""A pushed image and a commit in; that version live in an Elastic Beanstalk environment, or the reason why not, out.
+
+The first call makes the version and a deployment record and parks the run. Whoever is alive, a runner or the Lambda,
+advances the record; the later calls only write down what became of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pydantic
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib import beanstalk
+from chalicelib.beanstalk import Notice
+from chalicelib.deployer import notices_of
+from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.fit import Sink, fit
+from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
+from runner import bundle
+from runner.context import Context, Park
+from runner.fields import Duration, ImageName, Name
+from runner.registry import credentials
+
+if TYPE_CHECKING:
+    from mypy_boto3_elasticbeanstalk import ElasticBeanstalkClient
+
+# Of the image it needs the digest that was pushed, which is in the record.
+NEEDS_IMAGE = False
+
+# The end wakes the run; in between it only fetches the newest events into its log.
+_LOOK_AGAIN = timedelta(seconds=20)
+_LABEL_LENGTH = 100
+_DESCRIPTION_LENGTH = 200
+_NAME_LENGTHS = range(4, 41)
+_MOST_LINES = 20
+_MOST_WRITES = 10
+
+
+class Settings(pydantic.BaseModel):
+    """`deploy_eb: {application: "{client|dash}", environment: "{client|dash}-production", timeout: 30m}`.
+
+    Args:
+        timeout: how long each part may take: the version, the wait for Ready, the update itself.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    application: Name
+    environment: Name
+    region: str | None = pydantic.Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")
+    timeout: Duration = 1800
+    image: ImageName | None = None
+
+
+def run(settings: Settings, context: Context) -> StepResult | Park:
+    """Begin the deployment, or go on with the one that this step has begun."""
+    record: Deployment | None = context.aws.store.deployment(deployment_id(context))
+    if record is None:
+        record = begin(settings, context)
+        context.log.line(f"eb: {record.label} is on its way to {record.environment} ({record.region})")
+        return parked(record, context)
+    notices = follow(record, context)
+    if record.state is DeploymentState.FAILED and record.ours:
+        raise StepErrored(record.reason or f"{record.label} could not be deployed")
+    if record.state is DeploymentState.FAILED:
+        lines = tuple(f"{notice.severity} {notice.message}" for notice in notices[-_MOST_LINES:])
+        raise StepFailed(record.reason or f"{record.label} did not go live", lines)
+    if record.state is DeploymentState.LIVE:
+        context.log.line(f"eb: {record.label} is live in {record.environment}: {record.url}")
+        facts = {"deployment": facts_of(record, pushed(settings, context)[1])}
+        return StepResult("deploy_eb", StepStatus.PASSED, record.created_at, context.now(), facts=facts)
+    return parked(record, context)
+
+
+def deployment_id(context: Context) -> str:
+    return f"{context.run}.{context.index}"
+
+
+def parked(record: Deployment, context: Context) -> Park:
+    reason = record.reason or f"Elastic Beanstalk brings {record.label} to {record.environment}"
+    return Park(WaitingFor.ENVIRONMENT, context.now() + _LOOK_AGAIN, reason)
+
+
+def facts_of(record: Deployment, image: str) -> dict[str, str | None]:
+    return {
+        "application": record.application,
+        "environment": record.environment,
+        "region": record.region,
+        "label": record.label,
+        "previous_label": record.previous_label,
+        "image": image,
+        "url": record.url,
+        "note": record.reason,
+    }
+
+
+def begin(settings: Settings, context: Context) -> Deployment:
+    """Bundle, version and record; each is found again where an earlier claim has made it."""
+    region = settings.region or context.aws.region
+    client: ElasticBeanstalkClient = context.aws.client("elasticbeanstalk", region)
+    registry, image = pushed(settings, context)
+    with answering(settings, region):
+        require_environment(settings, client, region)
+    made = bundle.build(tree_of(context), image, credentials_of(registry, context))
+    label = version_label(context, made)
+    key = f"bundles/{settings.application}/{label}.zip"
+    context.journal.intend("version", label=label)
+    context.aws.objects.put_once(key, made.body)
+    with answering(settings, region):
+        make_version(settings, context, client, label, key)
+    context.journal.observe("version", label=label)
+    now = context.now()
+    record = Deployment(
+        id=deployment_id(context),
+        run=context.run,
+        region=region,
+        application=settings.application,
+        environment=settings.environment,
+        label=label,
+        state=DeploymentState.PREPARED,
+        number=1,
+        created_at=now,
+        deadline_at=now + timedelta(seconds=settings.timeout),
+        due_at=now,
+        timeout_s=settings.timeout,
+    )
+    context.aws.store.create_deployment(record)
+    return record
+
+
+def pushed(settings: Settings, context: Context) -> tuple[str, str]:
+    """The registry, and the image there by its digest; of several registries the first that is our own.
+
+    Raises:
+        StepFailed: the image was not built or not pushed before this step.
+    """
+    image = context.image(settings.image)
+    if not image.digests:
+        raise StepFailed(f"{image.name} was not pushed: ci.yml needs a push step before deploy_eb")
+    registry = min(image.digests, key=lambda host: (host == "docker.io", host))
+    return registry, f"{registry}/{image.name}@{image.digests[registry]}"
+
+
+def require_environment(settings: Settings, client: ElasticBeanstalkClient, region: str) -> None:
+    """Nothing is uploaded for an environment that is not there.
+
+    Raises:
+        StepFailed: it is not, or cannot be.
+    """
+    application, environment = settings.application, settings.environment
+    if len(environment) not in _NAME_LENGTHS:
+        raise StepFailed(f"an environment's name has 4 to 40 characters, {environment!r} has {len(environment)}")
+    found = client.describe_environments(
+        ApplicationName=application, EnvironmentNames=[environment], IncludeDeleted=False
+    )
+    if not found["Environments"]:
+        raise StepFailed(beanstalk.missing(environment, application, region))
+
+
+def tree_of(context: Context) -> bytes:
+    event, repository = context.job.event, context.job.source.name
+    commit = context.checkout(repository, event.ref or "HEAD", event.commit, context.folder / "bundle")
+    return context.archive(repository, commit)
+
+
+def credentials_of(registry: str, context: Context) -> bundle.Place | None:
+    """Where the instances find the registry's credentials; written anew each time, since a secret may change.
+
+    The instances' profile must be allowed to read it.
+    """
+    secret = context.job.registries.get(registry)
+    if secret is None:
+        return None
+    login = credentials(context.secret(secret), secret)
+    place = bundle.Place(context.aws.objects.bucket, f"bundles/auth/{registry}.dockercfg")
+    body = bundle.dockercfg(registry, login.user, login.password)
+    context.aws.client("s3", context.aws.region).put_object(Bucket=place.bucket, Key=place.key, Body=body)
+    return place
+
+
+def version_label(context: Context, made: bundle.Bundle) -> str:
+    """`v1.2.0-1a2b3c4-5d6e7f80`: the same commit, image and settings are the same label."""
+    event = context.job.event
+    end = f"-{(event.commit or '')[:7]}-{made.content[:8]}"
+    name, ref = event.name or context.job.pipeline, event.ref or "HEAD"
+    return fit(name, Sink.VERSION_LABEL, ref, room=_LABEL_LENGTH - len(end)) + end
+
+
+def make_version(settings: Settings, context: Context, client: ElasticBeanstalkClient, label: str, key: str) -> None:
+    """The application version; one of the same label and bundle is used again.
+
+    Raises:
+        StepFailed: the label belongs to another bundle.
+    """
+    bucket, event = context.aws.objects.bucket, context.job.event
+    description = f"{event.forge}/{event.repository} {event.name} {(event.commit or '')[:7]}, run {context.run}"
+    if _version_is_there(client, settings.application, label, (bucket, key)):
+        return
+    try:
+        client.create_application_version(
+            ApplicationName=settings.application,
+            VersionLabel=label,
+            Description=description.encode("ascii", "replace").decode()[:_DESCRIPTION_LENGTH],
+            SourceBundle={"S3Bucket": bucket, "S3Key": key},
+            AutoCreateApplication=False,
+            Process=True,
+        )
+    except ClientError as error:
+        # Another run made it in this very moment, or botocore asked twice.
+        if "already exists" not in error.response["Error"].get("Message", ""):
+            raise
+        _version_is_there(client, settings.application, label, (bucket, key))
+    context.log.line(f"eb: made the version {label}")
+
+
+def _version_is_there(client: ElasticBeanstalkClient, application: str, label: str, place: tuple[str, str]) -> bool:
+    found = client.describe_application_versions(ApplicationName=application, VersionLabels=[label])
+    for version in found["ApplicationVersions"]:
+        source = version.get("SourceBundle", {})
+        if (source.get("S3Bucket"), source.get("S3Key")) != place:
+            raise StepFailed(
+                f"the version {label} of {application} was made from another bundle "
+                f"(s3://{source.get('S3Bucket')}/{source.get('S3Key')}): delete that version, or push a new tag"
+            )
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def answering(settings: Settings, region: str) -> Iterator[None]:
+    """AWS's refusals as sentences.
+
+    Raises:
+        StepFailed: what ci.yml names is not there.
+        StepErrored: everything else.
+    """
+    try:
+        yield
+    except ClientError as error:
+        said = error.response["Error"]
+        code, text = said.get("Code", "?"), said.get("Message", "")
+        if "No Application named" in text:
+            raise StepFailed(
+                f"there is no application {settings.application} in {region}: "
+                "create it there, or correct deploy_eb in ci.yml"
+            ) from error
+        if code.startswith("S3LocationNotInServiceRegion"):
+            raise StepFailed(
+                f"bundles lie in another region than {region}: Elastic Beanstalk takes them from its own only; "
+                "correct deploy_eb's region in ci.yml, or install Tau there"
+            ) from error
+        if code.startswith("TooManyApplicationVersions"):
+            raise StepErrored(
+                f"the quota of application versions in {region} is used up (all applications count): delete old ones, "
+                'or ask AWS for more ("Application versions" of Elastic Beanstalk in Service Quotas)'
+            ) from error
+        raise StepErrored(f"elasticbeanstalk:{error.operation_name} was refused ({code}): {text}") from error
+    except BotoCoreError as error:
+        raise StepErrored(f"Elastic Beanstalk in {region} cannot be reached: {error}") from error
+
+
+def follow(record: Deployment, context: Context) -> list[Notice]:
+    """Write the events that are new into the log; all since the update began, oldest first."""
+    if record.intended_at is None:
+        return []
+    client: ElasticBeanstalkClient = context.aws.client("elasticbeanstalk", record.region)
+    try:
+        notices = beanstalk.since(record, notices_of(record, client))
+    except (ClientError, BotoCoreError) as error:
+        # The verdict stands in the record; its events may come with the next look.
+        context.log.line(f"eb: events cannot be read now: {error}")
+        return []
+    fresh = [notice for notice in notices if record.events_after is None or notice.at > record.events_after]
+    for notice in fresh:
+        context.log.line(f"eb: {notice.severity} {notice.message}")
+    if fresh:
+        _remember(record, fresh[-1], context)
+    return notices
+
+
+def _remember(record: Deployment, last: Notice, context: Context) -> None:
+    store = context.aws.store
+    current: Deployment | None = record
+    for _ in range(_MOST_WRITES):
+        if current is None or store.move_deployment(current, replace(current, events_after=last.at)):
+            return
+        current = store.deployment(record.id)

@@ -1,0 +1,124 @@
+"""The tested image in, the same digest under its tags in each registry out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pydantic
+
+from chalicelib.errors import StepErrored
+from chalicelib.model import Json, StepResult, StepStatus
+from chalicelib.records.sundry import PushedImage
+from runner import images
+from runner.context import Context, Image
+from runner.fields import ImageName, ImageTag, Registry
+from runner.registry import Credentials, credentials, reference
+from runner.registry import Registry as Manifests
+
+NEEDS_IMAGE = True
+
+
+class Settings(pydantic.BaseModel):
+    """`push: {to: [code.2pisoftware.com:5000, docker.io], tags: [latest, "{branch}"]}`."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    to: tuple[Registry, ...] = pydantic.Field(min_length=1)
+    tags: tuple[ImageTag, ...] = pydantic.Field(min_length=1)
+    image: ImageName | None = None
+
+
+def run(settings: Settings, context: Context) -> StepResult:
+    """Push to every registry as `r-<run>`; when all digests are there, move the public tags."""
+    started_at = context.now()
+    image = context.image(settings.image)
+    logins = {host: login(host, context) for host in settings.to}
+    digests = {host: upload(host, image, logins[host], context) for host in settings.to}
+    pushed = [
+        entry for host in settings.to for entry in publish(host, image, digests[host], logins[host], settings, context)
+    ]
+    facts = {"pushed": pushed, "digests": digests, "image": {"name": image.name, "id": image.id}}
+    return StepResult("push", StepStatus.PASSED, started_at, context.now(), facts=facts)
+
+
+def login(host: str, context: Context) -> Credentials | None:
+    """The user that ci.yml names for a registry; read when it is used."""
+    name = context.job.registries.get(host)
+    return credentials(context.secret(name), name) if name else None
+
+
+def upload(host: str, image: Image, login: Credentials | None, context: Context) -> str:
+    """The image under `r-<run>` in a registry; its digest there.
+
+    A claim before us may have pushed and died before it could say so: then the registry is asked first.
+    """
+    tag = f"r-{context.run.lower()}"
+    name = reference(host, image.name)
+    # An image that had to be built again is another one, whatever was pushed before.
+    key = f"push {host}/{image.name}:{tag} {image.id}"
+    known = context.journal.observed(key)
+    if known:
+        return str(known["digest"])
+    manifests = Manifests(host, image.name, login)
+    digest = manifests.digest(tag) if context.journal.intend(key) is not None else None
+    if digest is None:
+        digest = send(name, tag, image, login, context)
+        there = manifests.digest(tag)
+        if there != digest:
+            raise StepErrored(f"{host} has {there} under {tag}, and the engine pushed {digest}")
+    context.journal.observe(key, digest=digest)
+    context.log.line(f"pushed {name} {digest[:19]}")
+    return digest
+
+
+def send(name: str, tag: str, image: Image, login: Credentials | None, context: Context) -> str:
+    """Let the engine push; the digest that it reports."""
+    api = context.docker.api
+    with images.answering():
+        api.tag(image.id, name, tag)
+        try:
+            auth = login.auth_config() if login else None
+            return follow(api.push(name, tag=tag, stream=True, decode=True, auth_config=auth), name, context)
+        finally:
+            # The local name is of no use once it is pushed, and stays where it is the image's own.
+            if name != image.name:
+                api.remove_image(f"{name}:{tag}", noprune=True)
+
+
+def follow(stream: Iterable[Mapping[str, Any]], name: str, context: Context) -> str:
+    """The engine's push messages into the log; the digest.
+
+    The SDK's push does not raise: a failure is a message with `error` in it.
+    """
+    digest = error = None
+    for message in stream:
+        # Read to its end all the same: a connection that is left in the middle stays open.
+        error = error or message.get("error")
+        if "status" in message and "id" in message and not message.get("progressDetail"):
+            context.log.write(f"{message['id']}: {message['status']}\n".encode())
+        digest = message.get("aux", {}).get("Digest", digest)
+    if error:
+        raise StepErrored(f"pushing {name} failed: {error}")
+    if digest is None:
+        raise StepErrored(f"pushing {name} ended without a digest and without an error")
+    return str(digest)
+
+
+def publish(
+    host: str, image: Image, digest: str, login: Credentials | None, settings: Settings, context: Context
+) -> list[Json]:
+    """Move the public tags to the digest, once for this run: somebody else may have moved them on since."""
+    name = f"{host}/{image.name}"
+    key = f"tag {name} {digest}"
+    if context.journal.observed(key) is None:
+        manifests = Manifests(host, image.name, login)
+        context.journal.intend(key, tags=list(settings.tags))
+        for tag in settings.tags:
+            if manifests.digest(tag) != digest:
+                manifests.tag(digest, tag)
+            context.log.line(f"{name}:{tag} is {digest[:19]}")
+        context.journal.observe(key)
+    commit = context.job.event.commit or ""
+    context.aws.store.put_image(PushedImage(name, digest, context.run, commit, settings.tags, context.now()))
+    return [{"name": f"{name}:{tag}", "digest": digest} for tag in settings.tags]

@@ -1,0 +1,96 @@
+"""A Dockerfile in, the images that it stands on out; those of our own registries are fetched with their credentials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from docker.errors import APIError
+
+from chalicelib.errors import StepErrored, StepFailed
+from runner import images
+from runner.context import Context
+from runner.registry import credentials
+
+# https://docs.docker.com/reference/dockerfile/#from
+_FROM = re.compile(
+    r"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(\S+)(?:[ \t]+AS[ \t]+(\S+))?[ \t]*$", re.IGNORECASE | re.MULTILINE
+)
+_ARG = re.compile(r"^[ \t]*ARG[ \t]+(\w+)=(\S*)[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
+HUB = "docker.io"
+
+
+def bases(dockerfile: str, args: Mapping[str, str]) -> tuple[str, ...]:
+    """The images that its stages begin from, each once; neither `scratch` nor another stage of its own."""
+    first = _FROM.search(dockerfile)
+    values = dict(_ARG.findall(dockerfile[: first.start()])) if first else {}
+    values = {**values, **{name: value for name, value in args.items() if name in values}}
+
+    def value(found: re.Match[str]) -> str:
+        return values.get(found[1] or found[2]) or found[3] or ""
+
+    stages: set[str] = {"scratch"}
+    named: dict[str, None] = {}
+    for image, stage in _FROM.findall(dockerfile):
+        filled = _VARIABLE.sub(value, image)
+        if filled.lower() not in stages:
+            named[filled] = None
+        stages.add(stage.lower())
+    return tuple(named)
+
+
+def host_of(image: str) -> str:
+    """The registry that an image's name means, as the engine reads it.
+
+    Source: https://github.com/distribution/reference/blob/main/normalize.go (splitDockerDomain)
+    """
+    first, slash, _ = image.partition("/")
+    return first if slash and (set(first) & {".", ":"} or first == "localhost") else HUB
+
+
+def refresh(dockerfile: str, args: Mapping[str, str], context: Context) -> None:
+    """Fetch the newest of every base in a registry of ci.yml; the engine fetches the others where they are missing.
+
+    Raises:
+        StepFailed: a base is neither there nor in this engine.
+        StepErrored: its registry does not answer, or refuses us, and this engine has none.
+    """
+    for image in bases(dockerfile, args):
+        if host_of(image) in context.job.registries:
+            _pull(image, context)
+
+
+def _pull(image: str, context: Context) -> None:
+    host = host_of(image)
+    secret = context.job.registries[host]
+    login = credentials(context.secret(secret), secret).auth_config() if secret else None
+    name, tag = _split(image)
+    said = _said(context.docker, name, tag, login)
+    if said is None:
+        return
+    if images.has(context.docker, image):
+        context.log.line(f"{image} could not be fetched anew, building on the one that is here: {said}")
+    elif "not found" in said or "manifest unknown" in said:
+        raise StepFailed(f"the Dockerfile stands on {image}, which {host} does not have")
+    else:
+        raise StepErrored(f"the Dockerfile stands on {image}, which cannot be fetched: {said}")
+
+
+def _said(docker: Any, name: str, tag: str, login: Mapping[str, str] | None) -> str | None:
+    """What the engine complained of when it pulled; None when it has the image now."""
+    with images.answering():
+        try:
+            messages = list(docker.api.pull(name, tag=tag, auth_config=login, stream=True, decode=True))
+        except APIError as error:
+            return str(error.explanation or error)
+    return next((str(message["error"]) for message in messages if "error" in message), None)
+
+
+def _split(image: str) -> tuple[str, str]:
+    name, at, digest = image.partition("@")
+    if at:
+        return name, digest
+    head, colon, tag = image.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (image, "latest")

@@ -1,0 +1,117 @@
+"""What an action gets to see: the run, its workspace, the engine, and the protocol's few verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from chalicelib.errors import StepFailed
+from chalicelib.model import Job, Json, WaitingFor
+from chalicelib.objects import Objects
+from chalicelib.store import Store
+
+
+@dataclass(frozen=True)
+class Park:
+    """An action's answer when only time or somebody else can make it go on; it is called again later."""
+
+    waiting_for: WaitingFor
+    due_at: datetime
+    reason: str
+
+
+class Log(Protocol):
+    """Where a step's output goes; our own lines carry the prefix `[tau] `."""
+
+    def line(self, text: str) -> None: ...
+
+    def write(self, chunk: bytes) -> None: ...
+
+    def tail(self, most: int = 20) -> tuple[str, ...]:
+        """The last lines that the step itself printed."""
+
+
+class Journal(Protocol):
+    """The run's memory across crashes. Every write fails with LostClaim when another epoch holds the run."""
+
+    def intend(self, key: str, **facts: Json) -> Mapping[str, Json] | None:
+        """Write down what is about to be done outside.
+
+        Returns:
+            None the first time; else the facts of the intent that an earlier claim wrote under this key
+            and never answered: look outside before doing it again.
+        """
+
+    def observe(self, key: str, **facts: Json) -> None:
+        """Write down what was seen after the effect `key`."""
+
+    def observed(self, key: str) -> Mapping[str, Json] | None:
+        """What `observe` wrote under this key, in any epoch."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """The image that this pipeline built: `name` as in ci.yml, `id` in the engine, digest by registry once pushed."""
+
+    name: str
+    id: str
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything an action may use. Built anew for each step.
+
+    Args:
+        run: the run's id; `epoch` the claim's number; `index` the step's place, from 0.
+        folder: the run's own, empty at its claim.
+        checkout: `checkout("forge/owner/name", ref, commit or None, into)` -> the commit that lies there now.
+        archive: `archive("forge/owner/name", commit)` -> the tree as tar, of a commit that was checked out.
+        images: by ci.yml name, what earlier steps of this run made.
+        labels: what every Docker object of this step must carry.
+        secret: value of a secret that ci.yml names for this.
+        remaining_s: seconds until the run's deadline.
+    """
+
+    run: str
+    epoch: int
+    index: int
+    job: Job
+    folder: Path
+    checkout: Callable[[str, str, str | None, Path], str]
+    archive: Callable[[str, str], bytes]
+    docker: Any  # docker.DockerClient; the SDK's stubs stop short of its streams
+    log: Log
+    journal: Journal
+    images: Mapping[str, Image]
+    labels: Mapping[str, str]
+    secret: Callable[[str], str]
+    remaining_s: Callable[[], float]
+    now: Callable[[], datetime]
+    aws: Aws
+
+    def image(self, name: str | None) -> Image:
+        """The image that the steps before this one made under a name of ci.yml.
+
+        Raises:
+            StepFailed: none did.
+        """
+        if name is None or name not in self.images:
+            made = ", ".join(self.images) or "none"
+            raise StepFailed(
+                f"no step before this one built the image {name}: correct `image` in ci.yml (built: {made})"
+            )
+        return self.images[name]
+
+
+@dataclass(frozen=True)
+class Aws:
+    """The edge to AWS that actions use: `client(service, region)` makes or finds a boto3 client."""
+
+    client: Callable[..., Any]
+    store: Store
+    objects: Objects
+    region: str

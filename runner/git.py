@@ -1,0 +1,92 @@
+"""What git is asked, as argument tuples and an environment: pure. `workspace.py` runs them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+# Nothing that a repository or this machine configures may run or redirect anything.
+_OPTIONS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "fetch.recurseSubmodules=false",
+    "http.followRedirects=false",
+    "http.lowSpeedLimit=1000",
+    "http.lowSpeedTime=60",
+    "protocol.version=2",
+    "safe.bareRepository=explicit",
+    "transfer.bundleURI=false",
+    "gc.auto=0",
+)
+# What a host needs to reach the outside; everything else of our environment stays with us.
+_INHERITED = (
+    "PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "no_proxy",
+)
+
+
+def environment(ours: Mapping[str, str], address: str, home: Path) -> dict[str, str]:
+    """The environment of every git process: no configuration but ours, no prompt, one protocol."""
+    return {
+        **{name: ours[name] for name in _INHERITED if name in ours},
+        "HOME": str(home),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        # `workspace.py` tells git's errors apart by their English words.
+        "LC_ALL": "C.UTF-8",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "/bin/false",
+        "GIT_ALLOW_PROTOCOL": urlsplit(address).scheme or "ssh",
+    }
+
+
+def git(mirror: Path, *arguments: str) -> tuple[str, ...]:
+    options = (part for option in _OPTIONS for part in ("-c", option))
+    return ("git", *options, f"--git-dir={mirror}", *arguments)
+
+
+def init(mirror: Path) -> tuple[str, ...]:
+    return ("git", "init", "--quiet", "--bare", "--template=", str(mirror))
+
+
+def fetch(mirror: Path, address: str, ref: str) -> tuple[str, ...]:
+    """Fetch one full ref (or HEAD, the default branch) to its place in the mirror."""
+    return git(mirror, "fetch", "--quiet", "--no-tags", "--force", "--", address, f"+{ref}:{kept(ref)}")
+
+
+def kept(ref: str) -> str:
+    """Where the mirror keeps a ref. By its own name `feature` would be in the way of a later `feature/x`."""
+    return f"refs/tau/{hashlib.sha256(ref.encode()).hexdigest()[:40]}"
+
+
+def commit_of(mirror: Path, name: str) -> tuple[str, ...]:
+    """The commit of a fetched ref (or HEAD), or of a sha."""
+    place = kept(name) if name == "HEAD" or name.startswith("refs/") else name
+    return git(mirror, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{place}^{{commit}}")
+
+
+def is_ancestor(mirror: Path, commit: str, ref: str) -> tuple[str, ...]:
+    return git(mirror, "merge-base", "--is-ancestor", commit, ref)
+
+
+def read_tree(mirror: Path, commit: str) -> tuple[str, ...]:
+    """Into the index that GIT_INDEX_FILE names, which is empty."""
+    return git(mirror, "read-tree", commit)
+
+
+def checkout_index(mirror: Path, folder: Path) -> tuple[str, ...]:
+    # `-c` comes before git's own verbs; a bare mirror has no work tree unless it is told that it is none.
+    argv = git(mirror, f"--work-tree={folder}", "checkout-index", "--all", "--force", "--quiet")
+    return ("git", "-c", "core.bare=false", *argv[1:])
+
+
+def archive(mirror: Path, commit: str) -> tuple[str, ...]:
+    """The commit's tree as tar: symlinks stay links, nothing outside the tree is read."""
+    return git(mirror, "archive", "--format=tar", commit)

@@ -1,0 +1,73 @@
+"""What is due in, done by a runner too: the ticker Lambda comes once a minute, a runner when the time has come."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.edge import Edge
+from chalicelib.errors import TauError
+from chalicelib.records.due import Due
+from chalicelib.ticker import tick
+
+log = logging.getLogger("tau.helping")
+
+EVERY = timedelta(seconds=30)
+_SIGN_OF_LIFE = timedelta(seconds=60)
+_SHORTEST_S = 0.5
+
+
+def pause_s(found: Iterable[Due], now: datetime) -> float:
+    """Seconds until somebody should look again: at the next time that is known, after `EVERY` at the latest."""
+    nexts = [(due.at - now).total_seconds() for due in found if due.at > now]
+    # What was due just now may well be due again soon: a deployment is looked at every few seconds.
+    again = [5.0 for due in found if due.at <= now]
+    return max(_SHORTEST_S, min([EVERY.total_seconds(), *nexts, *again]))
+
+
+class Helper(threading.Thread):
+    """Ticks, and says that this runner lives, until it is told to stop.
+
+    Args:
+        facts: what the runner's record says of it.
+        nudged: set by the agent when it has parked a run: something new may be due before the pause is over.
+    """
+
+    def __init__(
+        self,
+        edge: Edge,
+        runner: str,
+        facts: dict[str, str],
+        nudged: threading.Event,
+        stopping: threading.Event,
+        now: Callable[[], datetime],
+    ) -> None:
+        super().__init__(name="helper", daemon=True)
+        self._edge = edge
+        self._runner = runner
+        self._facts = facts
+        self._nudged = nudged
+        self._stopping = stopping
+        self._now = now
+        self._said_at: datetime | None = None
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            now = self._now()
+            try:
+                self._say_that_we_live(now)
+                wait_s = pause_s(tick(self._edge, now, ahead=EVERY), self._now())
+            except (TauError, ClientError, BotoCoreError) as error:
+                log.warning("could not look for what is due", extra={"error": str(error)})
+                wait_s = EVERY.total_seconds()
+            self._nudged.wait(wait_s)
+            self._nudged.clear()
+
+    def _say_that_we_live(self, now: datetime) -> None:
+        if self._said_at is None or now - self._said_at >= _SIGN_OF_LIFE:
+            self._edge.store.put_runner(self._runner, self._facts, now)
+            self._said_at = now

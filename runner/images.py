@@ -1,0 +1,56 @@
+"""The Docker engine, spoken to by the SDK: one place turns its silence and its refusals into our errors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import docker
+import requests.exceptions
+import urllib3.exceptions
+from docker.errors import APIError, DockerException, NotFound
+
+from chalicelib.errors import StepErrored
+
+
+def connect() -> docker.DockerClient:
+    """The engine of DOCKER_HOST, or of this machine.
+
+    Raises:
+        StepErrored: none answers.
+    """
+    with answering():
+        # Long: a silent build step is no dead engine; every wait of ours has its own deadline.
+        return docker.from_env(timeout=3600)
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Whatever the engine does wrong inside becomes StepErrored.
+
+    Raises:
+        StepErrored: it does not answer, or refuses; naming what it said.
+    """
+    try:
+        yield
+    except APIError as error:
+        raise StepErrored(f"the Docker engine refused: {error.explanation or error}") from error
+    except (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise StepErrored(f"the Docker engine does not answer: {error}") from error
+
+
+def has(client: Any, image_id: str) -> bool:
+    """Whether the engine has an image."""
+    with answering():
+        try:
+            client.api.inspect_image(image_id)
+        except NotFound:
+            return False
+    return True
+
+
+def label_value(text: str) -> str:
+    """A text as an image's label holds it: percent-encoded where a Dockerfile reads quotes, variables and escapes."""
+    return quote(text, safe="/:@+.,=-_ ")

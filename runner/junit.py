@@ -1,0 +1,110 @@
+"""JUnit XML out of a container in, counts and failures out."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from chalicelib.globs import matches
+from chalicelib.model import Json
+
+MOST_BYTES = 16 * 1024 * 1024
+# What goes into the record stays small: one item of 400 KB holds all steps of a run. The log has everything.
+_MOST_FAILURES = 50
+_MOST_NAME = 300
+_MOST_MESSAGE = 1000
+_MOST_FACTS_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Tests:
+    """What a suite says of itself; `failures` are (name, message), errors among them."""
+
+    passed: int
+    failed: int
+    skipped: int
+    failures: tuple[tuple[str, str], ...]
+
+    @property
+    def ran(self) -> int:
+        return self.passed + self.failed
+
+    def facts(self) -> Mapping[str, Json]:
+        """As the mail and the record have it: the counts, and as many failures as fit."""
+        failures: list[Json] = []
+        left_bytes = _MOST_FACTS_BYTES
+        for name, message in self.failures[:_MOST_FAILURES]:
+            failure: Json = {"name": name[:_MOST_NAME], "message": message[:_MOST_MESSAGE]}
+            # Escaped JSON: no other form of it is longer.
+            left_bytes -= len(json.dumps(failure))
+            if left_bytes < 0:
+                break
+            failures.append(failure)
+        return {"passed": self.passed, "failed": self.failed, "skipped": self.skipped, "failures": failures}
+
+
+def folder_of(pattern: str) -> str:
+    """The deepest folder of a glob that has no wildcard: `/results/*.xml` lies in `/results`."""
+    parts = PurePosixPath(pattern).parts
+    fixed = [part for index, part in enumerate(parts) if not any("*" in p or "?" in p for p in parts[: index + 1])]
+    return str(PurePosixPath(*fixed[:-1] if len(fixed) == len(parts) else fixed))
+
+
+def files(archive: bytes, pattern: str) -> Iterator[tuple[str, bytes]]:
+    """The regular files of `folder_of(pattern)`'s archive that the pattern names, links passed over.
+
+    Raises:
+        ValueError: together they are larger than MOST_BYTES.
+    """
+    left_bytes = MOST_BYTES
+    above = PurePosixPath(folder_of(pattern)).parent
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            path = str(above / member.name)
+            content = tar.extractfile(member) if member.isreg() and matches(pattern, path) else None
+            if content:
+                left_bytes -= member.size
+                if left_bytes < 0:
+                    raise ValueError(f"results larger than {MOST_BYTES // 1024**2} MB: {pattern}")
+                yield path, content.read()
+
+
+def read(documents: Iterable[tuple[str, bytes]]) -> Tests:
+    """Every test case of every document.
+
+    Raises:
+        ValueError: a document is no JUnit XML; names it.
+    """
+    # Its import costs more than most other steps of a run.
+    import junitparser  # noqa: PLC0415
+
+    passed = skipped = 0
+    failures: list[tuple[str, str]] = []
+    for path, content in documents:
+        for case in _cases(path, content):
+            wrong = [part for part in case.result if isinstance(part, junitparser.Failure | junitparser.Error)]
+            if wrong:
+                name = ".".join(part for part in (case.classname, case.name) if part)
+                failures.append((name, (wrong[0].message or wrong[0].text or "").strip()))
+            elif any(isinstance(part, junitparser.Skipped) for part in case.result):
+                skipped += 1
+            else:
+                passed += 1
+    return Tests(passed, len(failures), skipped, tuple(failures))
+
+
+def _cases(path: str, content: bytes) -> list[Any]:
+    """The test cases of one document."""
+    import junitparser  # noqa: PLC0415 - as above
+
+    try:
+        return [case for suite in junitparser.JUnitXml.fromstring(content) for case in suite]
+    # ValueError, LookupError: its encoding is unknown, or none that the parser reads. RecursionError: suites in suites.
+    except (junitparser.JUnitXmlError, ET.ParseError, ValueError, LookupError, RecursionError) as error:
+        raise ValueError(f"{path} is no JUnit XML: {error}") from error

@@ -1,0 +1,160 @@
+"""A step's output in, pieces in the bucket out, while the step runs; each piece is written once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib import wire
+from chalicelib.objects import Objects
+
+_PIECE_BYTES = 256 * 1024
+_EVERY_S = 2.0
+_TAIL_LINES = 200
+_TAIL_LINE_BYTES = 2000
+PREFIX = "[tau] "
+
+log = logging.getLogger("tau.log")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One object of a log: which bytes and lines of the step it holds, and when they were written."""
+
+    n: int
+    first_byte: int
+    bytes: int
+    first_line: int
+    lines: int
+    from_: str
+    to: str
+
+
+def step_prefix(run: str, epoch: int, step: int) -> str:
+    """Where the pieces of a step lie; keys sort in the order of epochs, steps and pieces."""
+    return f"logs/{run}/{epoch:04}/{step:03}/"
+
+
+class StepLog:
+    """The log of one step under one claim. Writing never fails: what the bucket refuses is kept and tried again."""
+
+    def __init__(self, objects: Objects, prefix: str, now: Callable[[], datetime]) -> None:
+        self._objects = objects
+        self._prefix = prefix
+        self._now = now
+        self._buffer = bytearray()
+        self._buffer_from: datetime | None = None
+        self._pieces: list[Piece] = []
+        self._waiting: tuple[Piece, bytes] | None = None
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._closed = threading.Event()
+        self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
+        self._open_line = b""
+        self._thread = threading.Thread(target=self._flush_regularly, daemon=True)
+        self._thread.start()
+
+    def line(self, text: str) -> None:
+        """A line of our own."""
+        self.write(f"{PREFIX}{text}\n".encode(), ours=True)
+
+    def write(self, chunk: bytes, *, ours: bool = False) -> None:
+        """Whatever the step printed."""
+        with self._lock:
+            self._buffer_from = self._buffer_from or self._now()
+            self._buffer += chunk
+            # While the bucket refuses, the step does not wait for it: the thread tries again.
+            full = len(self._buffer) >= _PIECE_BYTES and self._waiting is None
+        if not ours:
+            self._remember(chunk)
+        if full:
+            self._flush()
+
+    def tail(self, most: int = 20) -> tuple[str, ...]:
+        """The last lines that the step itself printed."""
+        lines = [*self._tail, self._open_line] if self._open_line else list(self._tail)
+        return tuple(line.decode(errors="replace") for line in lines[-most:])
+
+    def finish(self) -> None:
+        """Nothing more comes: what is left, and the index, are written while others go on."""
+        self._closed.set()
+
+    def close(self) -> None:
+        """Finish, and wait until all is written."""
+        self.finish()
+        self._thread.join()
+
+    def _remember(self, chunk: bytes) -> None:
+        *whole, rest = (self._open_line + chunk).split(b"\n")
+        self._tail.extend(line.rstrip(b"\r")[:_TAIL_LINE_BYTES] for line in whole)
+        self._open_line = rest[:_TAIL_LINE_BYTES]
+
+    def _flush_regularly(self) -> None:
+        while not self._closed.wait(_EVERY_S):
+            self._flush()
+        self._flush()
+        index = "".join(f"{json.dumps(asdict(piece))}\n" for piece in self._pieces)
+        self._put("index", index.encode(), {})
+
+    def _flush(self) -> None:
+        """Store the piece that waits, then what has gathered since."""
+        with self._flushing:
+            self._store()
+            self._cut()
+            self._store()
+
+    def _cut(self) -> None:
+        """Make a piece of what has gathered.
+
+        A refused one stays as it was cut: the bucket may have taken it, with only the answer lost.
+        """
+        with self._lock:
+            if self._buffer and self._waiting is None:
+                chunk = bytes(self._buffer)
+                self._waiting = self._next_piece(chunk), chunk
+                self._buffer.clear()
+                self._buffer_from = None
+
+    def _store(self) -> None:
+        if self._waiting is None:
+            return
+        piece, chunk = self._waiting
+        if self._put(f"{piece.n:06}", chunk, {name: str(value) for name, value in asdict(piece).items()}):
+            self._pieces.append(piece)
+            self._waiting = None
+
+    def _next_piece(self, chunk: bytes) -> Piece:
+        last = self._pieces[-1] if self._pieces else Piece(-1, 0, 0, 0, 0, "", "")
+        now = self._now()
+        return Piece(
+            n=last.n + 1,
+            first_byte=last.first_byte + last.bytes,
+            bytes=len(chunk),
+            first_line=last.first_line + last.lines,
+            lines=chunk.count(b"\n"),
+            from_=wire.time_text(self._buffer_from or now),
+            to=wire.time_text(now),
+        )
+
+    def _put(self, name: str, body: bytes, metadata: dict[str, str]) -> bool:
+        try:
+            self._objects.put_once(f"{self._prefix}{name}", body, {k.strip("_"): v for k, v in metadata.items()})
+        except (ClientError, BotoCoreError) as error:
+            # The verdict does not hang on the log: it is kept, and tried again with the next piece.
+            log.warning("log not stored yet", extra={"key": f"{self._prefix}{name}", "error": str(error)})
+            return False
+        return True
+
+
+def read(objects: Objects, run: str, after: str = "") -> Iterator[tuple[str, bytes]]:
+    """The pieces of a run's log behind the key `after`, in order: (key, bytes)."""
+    for key in objects.keys(f"logs/{run}/"):
+        if key > after and not key.endswith("/index"):
+            yield key, objects.get(key)

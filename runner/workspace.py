@@ -1,0 +1,238 @@
+"""Repositories in, exact commits on disk out: one bare mirror for each repository, fetched under a lock."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.model import Source
+from chalicelib.reports.words import duration
+from runner import credentials, git, shell
+
+_FETCH_S = 900
+_LOCAL_S = 300
+_LOCK_POLL_S = 0.1
+# No run takes as long: what is older was left by a claim that died.
+_LEFT_S = 24 * 3600
+# What git says when a repository answers and says no; everything else is the network's fault, or ours.
+_NO_SUCH_REF = ("couldn't find remote ref", "not our ref")
+_NO_ACCESS = ("not found", "permission denied", "could not read username", "authentication failed", "access denied")
+# What git says when the mirror itself is broken, by a kill or a power loss in the middle of a fetch. Each holds what no
+# branch's name may hold (a blank), so no pusher can have a mirror thrown away by what he calls his branch.
+_DAMAGE = (
+    "cannot lock ref",
+    "unable to create '",
+    "unable to create temporary",
+    "bad object",
+    "loose object",
+    "not a valid object",
+    "not a git repository",
+    "unable to read",
+    "failed to unpack tree",
+    "did not send all necessary objects",
+    "error: packfile ",
+    "is empty",
+    "is corrupt",
+)
+
+
+class _Damaged(StepErrored):
+    """The mirror is broken. A fresh one loses nothing but the time of a fetch."""
+
+
+class Workspace:
+    """The runner's folder: `mirrors/` are kept, `runs/<claim>` go with their claim of a run.
+
+    Args:
+        secret: value of a named secret, for the keys of repositories.
+        environ: our own environment, of which git gets very little.
+    """
+
+    def __init__(self, folder: Path, secret: Callable[[str], str], environ: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._secret = secret
+        self._environ = environ
+        for part in ("mirrors", "runs", "home"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        credentials.remove_old((folder / "mirrors").glob("new-*"), _LEFT_S)
+        credentials.remove_old((folder / "runs").iterdir(), _LEFT_S)
+        credentials.sweep()
+
+    @contextlib.contextmanager
+    def run_folder(self, claim: str) -> Iterator[Path]:
+        """An empty folder, gone afterwards.
+
+        Args:
+            claim: one claim of a run, not the run: a claim that was lost must not remove the living one's folder.
+
+        Raises:
+            StepErrored: it cannot be made.
+        """
+        folder = self._folder / "runs" / claim
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise StepErrored(f"{folder} cannot be made: {error.strerror}") from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def checkout(self, source: Source, ref: str, commit: str | None, into: Path, remaining_s: float = _FETCH_S) -> str:
+        """Put a commit's tree into a folder.
+
+        Args:
+            ref: `refs/heads/…`, `refs/tags/…`, or HEAD for the default branch.
+            commit: the full sha that must lie on `ref`; None = its tip.
+            remaining_s: what is left of the run, for the wait for the mirror and the fetch.
+
+        Returns:
+            The full sha that lies there now.
+
+        Raises:
+            StepFailed: the ref or the commit is gone.
+            StepErrored: the repository cannot be reached, or refuses us; its mirror is held, or broken twice.
+        """
+        mirror, until = self._mirror(source), time.monotonic() + remaining_s
+        with self._locked(source, remaining_s):
+            try:
+                commit = self._fetched(source, ref, commit, until)
+                self._write(source, commit, into)
+            except _Damaged:
+                self._drop(mirror)
+                # The commit that was found is kept: its tree may be half written, and another must not be laid over it.
+                commit = self._fetched(source, ref, commit, until)
+                self._write(source, commit, into)
+        return commit
+
+    def archive(self, source: Source, commit: str) -> bytes:
+        """The commit's tree as tar; it must have been checked out before."""
+        with self._locked(source, _FETCH_S):
+            return self._local(git.archive(self._mirror(source), commit), self._env(source)).stdout
+
+    def _write(self, source: Source, commit: str, into: Path) -> None:
+        mirror = self._mirror(source)
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder / "runs") as index:
+            env = {**self._env(source), "GIT_INDEX_FILE": f"{index}/index"}
+            self._local(git.read_tree(mirror, commit), env)
+            self._local(git.checkout_index(mirror, into), env)
+
+    # --- the mirror -------------------------------------------------------------------------------
+
+    def _mirror(self, source: Source) -> Path:
+        return self._folder / "mirrors" / f"{hashlib.sha256(source.clone.encode()).hexdigest()[:32]}.git"
+
+    @contextlib.contextmanager
+    def _locked(self, source: Source, limit_s: float) -> Iterator[None]:
+        """Hold the mirror, which nobody else reads or writes meanwhile: it may be thrown away.
+
+        Raises:
+            StepErrored: another runner (a frozen one keeps its lock) did not let go of it.
+        """
+        mirror, until = self._mirror(source), time.monotonic() + limit_s
+        with (mirror.parent / f"{mirror.name}.lock").open("w") as file:
+            while not _got(file):
+                if time.monotonic() >= until:
+                    where, held = f"{source.forge}/{source.repository}", duration(limit_s)
+                    raise StepErrored(f"another runner has held the mirror of {where} for {held}: is it frozen?")
+                time.sleep(_LOCK_POLL_S)
+            yield
+
+    def _fetched(self, source: Source, ref: str, commit: str | None, until: float) -> str:
+        mirror = self._mirror(source)
+        self._fetch(source, mirror, ref, until - time.monotonic())
+        return self._resolve(source, mirror, ref, commit)
+
+    @staticmethod
+    def _drop(mirror: Path) -> None:
+        # Moved aside first: one that is killed here leaves no half of a mirror. What cannot go complains once more.
+        with contextlib.suppress(OSError):
+            aside = mirror.rename(tempfile.mkdtemp(dir=mirror.parent, prefix="new-"))
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _fetch(self, source: Source, mirror: Path, ref: str, remaining_s: float) -> None:
+        if not mirror.is_dir():
+            # Made aside and renamed: a mirror that was killed half-way is never taken for one.
+            fresh = Path(tempfile.mkdtemp(dir=mirror.parent, prefix="new-"))
+            self._local(git.init(fresh), self._env(source))
+            fresh.rename(mirror)
+        with credentials.opened(source, self._secret) as opened:
+            env = {**self._env(source), **opened}
+            output = _run(git.fetch(mirror, source.clone, ref), env, min(_FETCH_S, remaining_s))
+        if not output.ok:
+            raise _refusal(source, ref, output.complaint)
+
+    def _resolve(self, source: Source, mirror: Path, ref: str, commit: str | None) -> str:
+        tip = self._commit(source, mirror, ref)
+        if tip is None:
+            raise StepFailed(f"{ref} of {source.forge}/{source.repository} is no commit")
+        if commit is None or commit == tip:
+            return tip
+        there = self._commit(source, mirror, commit)
+        if there is None or not self._on(source, mirror, there, tip):
+            raise StepFailed(
+                f"commit {commit[:7]} is gone from {ref} of {source.forge}/{source.repository}:"
+                " it was rewritten or deleted after the push; push again"
+            )
+        return there
+
+    def _commit(self, source: Source, mirror: Path, name: str) -> str | None:
+        output = _run(git.commit_of(mirror, name), self._env(source))
+        return output.stdout.decode().strip() if output.ok else None
+
+    def _on(self, source: Source, mirror: Path, commit: str, tip: str) -> bool:
+        return _run(git.is_ancestor(mirror, commit, tip), self._env(source)).ok
+
+    def _env(self, source: Source) -> dict[str, str]:
+        return git.environment(self._environ, source.clone, self._folder / "home")
+
+    @staticmethod
+    def _local(argv: tuple[str, ...], env: Mapping[str, str]) -> shell.Output:
+        output = _run(argv, env)
+        if not output.ok:
+            raise StepErrored(f"git failed on this machine: {output.complaint}")
+        return output
+
+
+def _got(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _run(argv: tuple[str, ...], env: Mapping[str, str], timeout_s: float = _LOCAL_S) -> shell.Output:
+    output = shell.run(argv, env=env, timeout_s=timeout_s)
+    if not output.ok and (line := _damage(output.complaint)):
+        raise _Damaged(f"git's mirror on this machine is broken: {line}")
+    return output
+
+
+def _damage(complaint: str) -> str | None:
+    """The line that tells of a broken mirror; what the other side says of itself is none."""
+    ours = (line for line in complaint.splitlines() if not line.startswith("remote:"))
+    return next((line for line in ours if any(words in line.lower() for words in _DAMAGE)), None)
+
+
+def _refusal(source: Source, ref: str, complaint: str) -> Exception:
+    where = f"{source.forge}/{source.repository}"
+    said = complaint.lower()
+    if any(words in said for words in _NO_SUCH_REF):
+        return StepFailed(f"{ref} of {where} is gone: it was deleted after the push")
+    # What it says first is the reason; the rest is advice.
+    first = complaint.splitlines()[0] if complaint else "git said nothing"
+    if any(words in said for words in _NO_ACCESS):
+        what = f"its key {source.key}" if source.key else "no key: set `key` for its forge in ci.yml"
+        return StepErrored(f"{where} does not exist, or does not let us in with {what} ({first})")
+    return StepErrored(f"{where} cannot be fetched: {first}")

@@ -1,0 +1,414 @@
+"""The action from its first call to its last, with the real records and an Elastic Beanstalk with a memory."""
+
+import io
+import json
+import tarfile
+import zipfile
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from pydantic import ValidationError
+
+from chalicelib.deployer import advance_deployment
+from chalicelib.errors import MissingSecret, StepErrored, StepFailed
+from chalicelib.model import DeploymentState, Source, StepStatus, WaitingFor
+from runner.actions.deploy_eb import Settings, run
+from runner.context import Aws, Context, Image, Park
+from tests.fake_beanstalk import FakeBeanstalk
+from tests.installation import NOW, event, installation, job
+from tests.installation import run as a_run
+
+REGISTRY = "code.2pisoftware.com:5000"
+IMAGE = Image("2pisoftware/crm", "sha256:" + "1" * 64, {REGISTRY: "sha256:" + "a" * 64})
+SETTINGS = Settings(application="crm", environment="crm-production", image="2pisoftware/crm")
+DOCKERRUN = '{"AWSEBDockerrunVersion": "1", "Ports": [{"ContainerPort": 80}]}'
+
+
+class Clock:
+    now = NOW
+
+    def __call__(self):
+        return self.now
+
+    def pass_(self, seconds):
+        self.now += timedelta(seconds=seconds)
+
+
+class Journal:
+    def __init__(self):
+        self.entries = []
+
+    def intend(self, key, **facts):
+        self.entries.append(("intent", key, facts))
+
+    def observe(self, key, **facts):
+        self.entries.append(("seen", key, facts))
+
+    def observed(self, key):
+        return next((facts for kind, name, facts in self.entries if (kind, name) == ("seen", key)), None)
+
+
+class Log:
+    def __init__(self):
+        self.lines = []
+
+    def line(self, text):
+        self.lines.append(text)
+
+
+def tree(files):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+class World:
+    def __init__(self, edge, folder):
+        self.edge, self.folder, self.clock = edge, folder, Clock()
+        self.beanstalk = FakeBeanstalk(self.clock)
+        self.log, self.journal = Log(), Journal()
+        self.files = {"Dockerrun.aws.json": DOCKERRUN, "Dockerfile": "FROM scratch"}
+        self.images = {IMAGE.name: IMAGE}
+        self.registries = {REGISTRY: None}
+        self.secrets = {}
+        self.event = {"ref": "refs/tags/v1.2.0", "name": "v1.2.0", "repository": "2pisoftware/crm_deploy"}
+        self.regions = set()
+
+    def client(self, service, region=None):
+        if service != "elasticbeanstalk":
+            return self.edge.client(service, region)
+        self.regions.add(region)
+        return self.beanstalk
+
+    def context(self, run_id="01KAQ", index=3):
+        source = Source("github.com", "2pisoftware/crm_deploy", "ssh://git@github.com/2pisoftware/crm_deploy.git")
+        planned = job(event=event(**self.event), source=source, registries=self.registries)
+        return Context(
+            run=run_id,
+            epoch=1,
+            index=index,
+            job=planned,
+            folder=self.folder,
+            checkout=self._checkout,
+            archive=lambda *_: tree(self.files),
+            docker=None,
+            log=self.log,
+            journal=self.journal,
+            images=self.images,
+            labels={},
+            secret=self._secret,
+            remaining_s=lambda: 600,
+            now=self.clock,
+            aws=Aws(self.client, self.edge.store, self.edge.objects, "ap-southeast-2"),
+        )
+
+    @staticmethod
+    def _checkout(repository, ref, commit, _into):
+        assert (repository, ref) == ("github.com/2pisoftware/crm_deploy", "refs/tags/v1.2.0")
+        return commit
+
+    def _secret(self, name):
+        if name not in self.secrets:
+            raise MissingSecret(name)
+        return self.secrets[name]
+
+    def act(self, settings=SETTINGS, **where):
+        return run(settings, self.context(**where))
+
+    def record(self, deployment_id="01KAQ.3"):
+        return self.edge.store.deployment(deployment_id)
+
+    def advance(self, seconds=120):
+        """Let the ticker do its work for a while."""
+        for _ in range(0, seconds, 5):
+            for due in self.edge.store.due(self.clock()):
+                edge = replace(self.edge, client=self.client)
+                advance_deployment(due.id, edge=edge, now=self.clock(), clock=self.clock)
+            self.clock.pass_(5)
+
+    def bundle(self):
+        (version,) = self.beanstalk.versions.values()
+        return zipfile.ZipFile(io.BytesIO(self.edge.objects.get(version["SourceBundle"]["S3Key"])))
+
+
+@pytest.fixture
+def world(monkeypatch, tmp_path):
+    with installation(monkeypatch) as edge:
+        yield World(edge, tmp_path)
+
+
+def test_the_first_call_makes_version_and_record_and_parks(world):
+    parked = world.act()
+    assert isinstance(parked, Park)
+    assert (parked.waiting_for, parked.due_at) == (WaitingFor.ENVIRONMENT, NOW + timedelta(seconds=20))
+    record = world.record()
+    assert (record.state, record.region, record.due_at) == (DeploymentState.PREPARED, "ap-southeast-2", NOW)
+    assert record.deadline_at == NOW + timedelta(minutes=30)
+    assert list(world.beanstalk.versions) == [record.label]
+    assert [entry[:2] for entry in world.journal.entries] == [("intent", "version"), ("seen", "version")]
+
+
+def test_the_version_says_what_it_is(world):
+    world.act()
+    ((label, version),) = world.beanstalk.versions.items()
+    assert label.startswith("v1.2.0-2222222-")
+    assert len(label) == len("v1.2.0-2222222-") + 8
+    assert version["SourceBundle"] == {"S3Bucket": "tau-test", "S3Key": f"bundles/crm/{label}.zip"}
+    assert version["Description"] == "github.com/2pisoftware/crm_deploy v1.2.0 2222222, run 01KAQ"
+    assert (version["Process"], version["AutoCreateApplication"]) == (True, False)
+
+
+def test_the_bundle_runs_the_tested_image_by_its_digest(world):
+    world.act()
+    with world.bundle() as made:
+        assert made.namelist() == ["Dockerrun.aws.json"]
+        said = json.loads(made.read("Dockerrun.aws.json"))
+    assert said["Image"] == {"Name": f"{REGISTRY}/2pisoftware/crm@sha256:{'a' * 64}", "Update": "true"}
+    assert "Authentication" not in said
+
+
+def test_it_goes_live_and_its_events_stand_in_the_log_once_and_in_order(world):
+    world.act()
+    world.advance(20)
+    assert isinstance(world.act(), Park)
+    world.advance(100)
+    result = world.act()
+    assert result.status is StepStatus.PASSED
+    label = world.record().label
+    assert result.facts["deployment"] == {
+        "application": "crm",
+        "environment": "crm-production",
+        "region": "ap-southeast-2",
+        "label": label,
+        "previous_label": "v1",
+        "image": f"{REGISTRY}/2pisoftware/crm@sha256:{'a' * 64}",
+        "url": "http://crm-production.example",
+        "note": None,
+    }
+    assert world.log.lines == [
+        f"eb: made the version {label}",
+        f"eb: {label} is on its way to crm-production (ap-southeast-2)",
+        "eb: INFO Environment update is starting.",
+        "eb: INFO Environment update completed.",
+        f"eb: {label} is live in crm-production: http://crm-production.example",
+    ]
+    assert world.beanstalk.updates == [label]
+
+
+def test_between_its_ends_the_run_is_looked_at_seldom(world):
+    world.act()
+    world.advance(10)
+    parked = world.act()
+    assert parked.due_at == world.clock() + timedelta(seconds=20)
+    assert parked.reason == f"Elastic Beanstalk brings {world.record().label} to crm-production"
+
+
+def test_a_rollback_fails_the_step_with_its_events(world):
+    world.beanstalk.fate = "rolled back"
+    world.act()
+    world.advance()
+    with pytest.raises(StepFailed, match="Elastic Beanstalk rolled back to v1: Failed to deploy") as caught:
+        world.act()
+    assert caught.value.lines == (
+        "INFO Environment update is starting.",
+        "ERROR Failed to deploy application.",
+        "INFO Environment update completed.",
+    )
+
+
+def test_a_right_that_tau_lacks_is_not_the_codes_fault(world):
+    world.act()
+    world.beanstalk.refusals["DescribeEnvironments"] = ["AccessDenied"] * 99
+    world.advance()
+    world.beanstalk.refusals.clear()
+    with pytest.raises(StepErrored, match="AWS does not let Tau call elasticbeanstalk:DescribeEnvironments"):
+        world.act()
+
+
+def test_events_that_cannot_be_read_change_no_verdict(world):
+    world.act()
+    world.advance()
+    world.beanstalk.refusals["DescribeEvents"] = ["Throttling"]
+    assert world.act().status is StepStatus.PASSED
+
+
+def test_the_same_tag_again_is_the_same_version_and_no_update(world):
+    world.act()
+    world.advance()
+    world.act(run_id="01KAR")
+    world.advance()
+    assert world.act(run_id="01KAR").status is StepStatus.PASSED
+    assert (len(world.beanstalk.versions), len(world.beanstalk.updates)) == (1, 1)
+    assert world.beanstalk.calls.count("CreateApplicationVersion") == 1
+
+
+def test_a_crash_before_the_record_is_made_up_for(world):
+    world.beanstalk.refusals["CreateApplicationVersion"] = ["InternalFailure"]
+    with pytest.raises(StepErrored, match="InternalFailure was ordered"):
+        world.act()
+    assert world.record() is None
+    assert isinstance(world.act(), Park)
+    assert len(list(world.edge.objects.keys("bundles/"))) == 1
+
+
+def test_a_version_that_another_run_makes_at_the_same_moment_is_used(world):
+    world.act()
+    (label,) = world.beanstalk.versions
+    made = world.beanstalk.versions.pop(label)
+    create = world.beanstalk.create_application_version
+
+    def meanwhile(**asked):
+        world.beanstalk.versions[label] = made
+        return create(**asked)
+
+    world.beanstalk.create_application_version = meanwhile
+    assert isinstance(world.act(run_id="01KAR"), Park)
+
+
+def test_a_label_of_another_bundle_is_refused(world):
+    world.act()
+    (version,) = world.beanstalk.versions.values()
+    version["SourceBundle"] = {"S3Bucket": "by-hand", "S3Key": "crm.zip"}
+    with pytest.raises(StepFailed, match=r"was made from another bundle \(s3://by-hand/crm.zip\): delete that version"):
+        world.act(run_id="01KAR")
+
+
+def test_a_run_in_the_queue_is_woken_by_the_end(world):
+    from chalicelib.records.runs import new_run
+
+    waiting = a_run(7)
+    store = world.edge.store
+    store.table.write(new_run(waiting))
+    claimed = store.claim(store.run(waiting.id), "r1", NOW)
+    parked = world.act(run_id=waiting.id)
+    store.park(claimed, parked.waiting_for, NOW + timedelta(days=1), parked.reason)
+    world.advance()
+    message = world.edge.queue.receive("default", wait_s=0, hidden_s=10)
+    assert json.loads(message.body) == {"v": 1, "run": waiting.id, "send": 2}
+    assert store.lock_holder("eb/ap-southeast-2/crm-production") is None
+
+
+def test_a_registry_with_credentials_gets_them_written_for_the_instances(world):
+    world.registries, world.secrets = {REGISTRY: "registry"}, {"registry": "tau:a:b\n"}
+    world.act()
+    key = f"bundles/auth/{REGISTRY}.dockercfg"
+    with world.bundle() as made:
+        said = json.loads(made.read("Dockerrun.aws.json"))
+    assert said["Authentication"] == {"Bucket": "tau-test", "Key": key}
+    assert json.loads(world.edge.objects.get(key))[REGISTRY]["auth"] == "dGF1OmE6Yg=="
+    world.secrets["registry"] = "tau:new"
+    world.act(run_id="01KAR")
+    assert json.loads(world.edge.objects.get(key))[REGISTRY]["auth"] == "dGF1Om5ldw=="
+    assert len(world.beanstalk.versions) == 1
+
+
+def test_a_missing_secret_is_ours(world):
+    world.registries = {REGISTRY: "registry"}
+    with pytest.raises(MissingSecret):
+        world.act()
+
+
+def test_of_several_registries_our_own_is_taken(world):
+    world.images = {IMAGE.name: replace(IMAGE, digests={"docker.io": "sha256:" + "b" * 64, **IMAGE.digests})}
+    world.act()
+    with world.bundle() as made:
+        assert json.loads(made.read("Dockerrun.aws.json"))["Image"]["Name"].startswith(REGISTRY)
+
+
+def test_another_region_is_asked_there(world):
+    world.act(SETTINGS.model_copy(update={"region": "us-east-1"}))
+    assert world.regions == {"us-east-1"}
+    assert world.record().region == "us-east-1"
+
+
+def test_a_branch_with_a_slash_is_fitted_to_a_label(world):
+    world.event |= {"name": "feature/Überlänge" + "x" * 100}
+    world.act()
+    label = world.record().label
+    assert (len(label) <= 100, "/" in label, label.startswith("feature-")) == (True, False, True)
+    assert "-2222222-" in label
+    (version,) = world.beanstalk.versions.values()
+    assert version["Description"].isascii()
+    assert len(version["Description"]) <= 200
+
+
+def test_the_budget_of_the_settings_stands_in_the_record(world):
+    world.act(Settings(application="crm", environment="crm-production", image=IMAGE.name, timeout="90s"))
+    assert (world.record().timeout_s, world.record().deadline_at) == (90, NOW + timedelta(seconds=90))
+
+
+REFUSED = {
+    "no image": (lambda world: world.images.clear(), "no step before this one built the image 2pisoftware/crm"),
+    "not pushed": (
+        lambda world: world.images.update({IMAGE.name: replace(IMAGE, digests={})}),
+        "2pisoftware/crm was not pushed: ci.yml needs a push step before deploy_eb",
+    ),
+    "no environment": (
+        lambda world: world.beanstalk.environments.clear(),
+        "there is no environment crm-production of the application crm in ap-southeast-2",
+    ),
+    "no Dockerrun": (lambda world: world.files.pop("Dockerrun.aws.json"), r"has no Dockerrun\.aws\.json"),
+    "bad Dockerrun": (
+        lambda world: world.files.update({"Dockerrun.aws.json": "{}"}),
+        "AWSEBDockerrunVersion is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_deployed_is_refused_before_anything_is_uploaded(world, spoil, sentence):
+    spoil(world)
+    with pytest.raises(StepFailed, match=sentence):
+        world.act()
+    assert list(world.edge.objects.keys("bundles/crm/")) == []
+    assert (world.beanstalk.versions, world.record()) == ({}, None)
+
+
+@pytest.mark.parametrize("name", ["abc", "a" * 41])
+def test_a_name_that_no_environment_can_have_is_refused(world, name):
+    with pytest.raises(StepFailed, match="has 4 to 40 characters"):
+        world.act(SETTINGS.model_copy(update={"environment": name}))
+
+
+ERRORS = {
+    "quota": ("TooManyApplicationVersionsException", StepErrored, "quota of application versions in ap-southeast-2"),
+    "region": ("S3LocationNotInServiceRegionException", StepFailed, "bundles lie in another region than"),
+    "denied": ("AccessDenied", StepErrored, r"elasticbeanstalk:CreateApplicationVersion was refused \(AccessDenied\)"),
+}
+
+
+@pytest.mark.parametrize(("code", "kind", "sentence"), ERRORS.values(), ids=ERRORS)
+def test_a_refused_version_says_who_can_do_what(world, code, kind, sentence):
+    world.beanstalk.refusals["CreateApplicationVersion"] = [code]
+    with pytest.raises(kind, match=sentence):
+        world.act()
+    assert world.record() is None
+
+
+def test_an_application_that_is_not_there_is_named(world):
+    text = "No Application named 'crm' found."
+    error = world.beanstalk.error("DescribeEnvironments", "InvalidParameterValue", text)
+    world.beanstalk.describe_environments = lambda **_: (_ for _ in ()).throw(error)
+    with pytest.raises(StepFailed, match="there is no application crm in ap-southeast-2"):
+        world.act()
+
+
+def test_an_elastic_beanstalk_out_of_reach_is_ours(world):
+    error = EndpointConnectionError(endpoint_url="https://elasticbeanstalk")
+    world.beanstalk.describe_environments = lambda **_: (_ for _ in ()).throw(error)
+    with pytest.raises(StepErrored, match="cannot be reached"):
+        world.act()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"region": "sydney"}, {"timeout": "soon"}, {"label": "mine"}, {"application": None}]
+)
+def test_settings_are_checked(fields):
+    with pytest.raises(ValidationError):
+        Settings(**{"application": "crm", "environment": "crm-production", **fields})

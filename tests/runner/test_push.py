@@ -1,0 +1,228 @@
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.errors import LostClaim, MissingSecret, StepErrored, StepFailed
+from runner.actions import push
+from runner.context import Image
+from tests.installation import job
+from tests.running import Journal, context
+
+RUN_TAG = "r-01kaq000000000000000000001"
+
+
+class Counting:
+    """The engine's client, which counts pushes."""
+
+    def __init__(self, client):
+        self._client = client
+        self.api = self
+        self.pushes = 0
+
+    def __getattr__(self, name):
+        return getattr(self._client.api, name)
+
+    def push(self, *arguments, **more):
+        self.pushes += 1
+        return self._client.api.push(*arguments, **more)
+
+
+@pytest.fixture
+def engine_client(lab):
+    return Counting(lab.client)
+
+
+@pytest.fixture
+def image(lab, request):
+    """An image that no other test has, under a name of this test's own."""
+    name = lab.name(f"push-{abs(hash(request.node.name))}")
+    return make_image(lab, name, request.node.name)
+
+
+def make_image(lab, name, text):
+    container = lab.client.api.create_container(lab.base, ["true"], labels={"tau.system": lab.system})["Id"]
+    changes = [f'LABEL tau.system="{lab.system}"', f"LABEL text={abs(hash(text))}"]
+    made = lab.client.api.commit(container, changes="\n".join(changes))["Id"]
+    lab.client.api.remove_container(container)
+    lab.client.api.tag(made, name, RUN_TAG)
+    return Image(name, made)
+
+
+@pytest.fixture
+def make(engine_client, image, registry, tmp_path):
+    """The context of a push, and its settings."""
+
+    def make(tags=("latest",), to=None, **changes):
+        hosts = to or (registry.host,)
+        held = replace(job(), registries=dict.fromkeys(hosts, "registry"))
+        (pair,) = registry.users.items()
+        wanted = {
+            "job": held,
+            "images": {image.name: image},
+            "secret": {"registry": ":".join(pair)}.__getitem__,
+            **changes,
+        }
+        settings = push.Settings(to=hosts, tags=tags, image=image.name)
+        return settings, context(engine_client, tmp_path, **wanted)
+
+    return make
+
+
+pytestmark = pytest.mark.engine
+
+
+def test_the_digest_is_the_registrys_own_under_every_tag(make, image, registry):
+    settings, held = make(tags=("latest", "develop"))
+    result = push.run(settings, held)
+    digest = result.facts["digests"][registry.host]
+    assert digest.startswith("sha256:")
+    assert registry.tags(image.name) == ("develop", "latest", RUN_TAG)
+    assert {registry.manifest_digest(image.name, tag) for tag in registry.tags(image.name)} == {digest}
+    assert result.facts["pushed"] == [
+        {"name": f"{registry.host}/{image.name}:{tag}", "digest": digest} for tag in ("latest", "develop")
+    ]
+    assert result.facts["image"] == {"name": image.name, "id": image.id}
+
+
+def test_what_was_pushed_is_written_down_with_its_commit(make, image, registry):
+    settings, held = make()
+    digest = push.run(settings, held).facts["digests"][registry.host]
+    (record,) = held.aws.store.pushed
+    assert (record.name, record.digest) == (f"{registry.host}/{image.name}", digest)
+    assert (record.run, record.commit, tuple(record.tags)) == (held.run, "2" * 40, ("latest",))
+
+
+def test_the_engine_keeps_no_name_of_the_registrys(make, lab, image, registry):
+    settings, held = make()
+    push.run(settings, held)
+    assert lab.client.api.images(name=f"{registry.host}/{image.name}") == []
+    assert lab.client.images.get(image.id)
+
+
+def test_a_wrong_password_is_our_fault_and_is_not_shown(make, image, registry):
+    settings, held = make(secret=lambda _: "tau:wr0ng")
+    with pytest.raises(StepErrored, match=registry.host) as said:
+        push.run(settings, held)
+    assert "wr0ng" not in f"{said.value} {held.log.text} {held.log.ours}"
+    assert registry.tags(image.name) == ()
+
+
+def test_a_registry_that_is_not_there_is_our_fault(make):
+    settings, held = make(to=("127.0.0.1:1",))
+    with pytest.raises(StepErrored, match=r"127\.0\.0\.1:1"):
+        push.run(settings, held)
+
+
+def test_no_public_tag_moves_before_every_registry_has_the_image(make, image, registry):
+    settings, held = make(to=(registry.host, "127.0.0.1:1"))
+    with pytest.raises(StepErrored):
+        push.run(settings, held)
+    assert registry.tags(image.name) == (RUN_TAG,)
+
+
+def test_a_secret_that_is_missing_is_named(make):
+    def missing(name):
+        raise MissingSecret(name)
+
+    settings, held = make(secret=missing)
+    with pytest.raises(MissingSecret, match="registry"):
+        push.run(settings, held)
+
+
+def test_an_image_that_no_step_built_is_the_codes_fault(make):
+    settings, held = make(images={})
+    with pytest.raises(StepFailed, match="no step before this one built the image"):
+        push.run(settings, held)
+
+
+# --- a second claim -------------------------------------------------------------------------------
+
+
+def died_after(make, journal, entries):
+    """A push whose runner died when so many entries of its journal were written."""
+    settings, held = make(journal=journal)
+    push.run(settings, held)
+    del journal.entries[entries:]
+
+
+def test_an_open_intent_with_the_image_there_pushes_nothing_again(make, engine_client, image, registry):
+    journal = Journal()
+    died_after(make, journal, 1)
+    before = registry.manifest_digest(image.name, RUN_TAG)
+    settings, held = make(journal=journal)
+    result = push.run(settings, held)
+    assert engine_client.pushes == 1
+    assert result.facts["digests"] == {registry.host: before}
+
+
+def test_an_open_intent_without_the_image_there_pushes_it(make, engine_client, image, registry):
+    journal = Journal()
+    journal.intend(f"push {registry.host}/{image.name}:{RUN_TAG} {image.id}")
+    settings, held = make(journal=journal)
+    push.run(settings, held)
+    assert engine_client.pushes == 1
+    assert registry.manifest_digest(image.name, "latest")
+
+
+def test_what_an_earlier_claim_saw_is_believed(make, engine_client, image, registry):
+    journal = Journal()
+    died_after(make, journal, 3)
+    settings, held = make(journal=journal, tags=("latest", "more"))
+    push.run(settings, held)
+    assert engine_client.pushes == 1
+    assert registry.tags(image.name) == ("latest", "more", RUN_TAG)
+
+
+def test_an_image_that_had_to_be_built_again_is_pushed_again(make, lab, engine_client, image, registry):
+    """Else one registry would have the first image, and the next one the second."""
+    journal = Journal()
+    died_after(make, journal, 4)
+    again = make_image(lab, image.name, "built again")
+    settings, held = make(journal=journal, images={image.name: again})
+    digest = push.run(settings, held).facts["digests"][registry.host]
+    assert engine_client.pushes == 2
+    assert {registry.manifest_digest(image.name, tag) for tag in ("latest", RUN_TAG)} == {digest}
+
+
+def test_a_claim_that_is_lost_pushes_nothing(make, engine_client, image, registry):
+    journal = Journal()
+    journal.lost_at = f"push {registry.host}/{image.name}:{RUN_TAG} {image.id}"
+    settings, held = make(journal=journal)
+    with pytest.raises(LostClaim):
+        push.run(settings, held)
+    assert engine_client.pushes == 0
+    assert registry.tags(image.name) == ()
+
+
+def test_a_claim_that_is_lost_before_the_public_tags_moves_none(make, image, registry):
+    journal = Journal()
+    journal.lost_at = f"tag {registry.host}/{image.name}"
+    settings, held = make(journal=journal)
+    with pytest.raises(LostClaim):
+        push.run(settings, held)
+    assert registry.tags(image.name) == (RUN_TAG,)
+
+
+# --- the engine's stream --------------------------------------------------------------------------
+
+
+def test_an_error_in_the_stream_is_one(tmp_path):
+    held = context(None, tmp_path)
+    with pytest.raises(StepErrored, match="pushing a/b failed: denied"):
+        push.follow([{"status": "The push refers to …"}, {"error": "denied"}, {"aux": {"Digest": "x"}}], "a/b", held)
+
+
+def test_a_stream_that_ends_without_a_digest_is_one(tmp_path):
+    with pytest.raises(StepErrored, match="without a digest"):
+        push.follow([{"status": "Pushed", "id": "1"}], "a/b", context(None, tmp_path))
+
+
+def test_the_log_says_of_each_layer_what_became_of_it_and_nothing_of_its_progress(tmp_path):
+    held = context(None, tmp_path)
+    messages = [
+        *({"status": "Pushing", "id": "1", "progressDetail": {"current": n}} for n in range(50)),
+        {"status": "Pushed", "id": "1", "progressDetail": {}},
+        {"aux": {"Digest": "sha256:1"}},
+    ]
+    assert push.follow(messages, "a/b", held) == "sha256:1"
+    assert held.log.text == "1: Pushed\n"

@@ -1,0 +1,357 @@
+import time
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.errors import BadConfig, LostClaim, StepErrored, StepFailed
+from chalicelib.model import RunState, Step, StepStatus, WaitingFor
+from runner import actions, runlog
+from runner.context import Park
+from runner.run import Ended, Parked, enact, images_of
+from tests.installation import NOW, installation, job, later
+from tests.running import Action, Clock, Engine, built, passed, queued, tools
+
+
+@pytest.fixture
+def edge(monkeypatch):
+    with installation(monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def docker():
+    return Engine()
+
+
+class World:
+    """One run and what enacts it, claim after claim."""
+
+    def __init__(self, edge, folder, docker, *acts, **changes):
+        self.edge, self.docker, self.clock = edge, docker, Clock()
+        self.tools = tools(edge, folder, docker, self.clock, *acts)
+        self.id = queued(edge, 1, *acts, send=False, **changes).id
+
+    @property
+    def run(self):
+        return self.edge.store.run(self.id)
+
+    def claim(self):
+        return self.edge.store.claim(self.run, "r1", self.clock())
+
+    def enact(self):
+        """Claim, enact, and write a parking down as the agent does."""
+        held = self.claim()
+        outcome = enact(held, self.tools)
+        if isinstance(outcome, Parked):
+            park = outcome.park
+            self.edge.store.park(held, park.waiting_for, park.due_at, park.reason, outcome.entries)
+            self.edge.store.wake(self.id, park.waiting_for, self.clock())
+        return outcome
+
+    def log(self):
+        return b"".join(piece for _, piece in runlog.read(self.edge.objects, self.id)).decode()
+
+
+@pytest.fixture
+def world(edge, tmp_path, docker):
+    return lambda *acts, **changes: World(edge, tmp_path, docker, *acts, **changes)
+
+
+def statuses(ended):
+    return [str(step.status) for step in ended.steps]
+
+
+# --- from the first step to the end ---------------------------------------------------------------
+
+
+def test_steps_that_pass_end_the_run_passed_with_all_their_results(world):
+    made = world(Action("lint", passed("lint", n=1)), Action("test"), Action("push"))
+    ended = made.enact()
+    assert (ended.state, ended.reason, statuses(ended)) == (RunState.PASSED, None, ["passed"] * 3)
+    assert made.run.results["0"].facts == {"n": 1}
+
+
+def test_a_failed_step_skips_the_rest_and_is_the_runs_reason(world):
+    push = Action("push")
+    made = world(Action("lint"), Action("test", StepFailed("1 of 2 tests failed", ("a: b",), {"n": 2})), push)
+    ended = made.enact()
+    assert (ended.state, ended.reason) == (RunState.FAILED, "1 of 2 tests failed")
+    assert statuses(ended) == ["passed", "failed", "skipped"]
+    assert (ended.steps[1].lines, ended.steps[1].facts) == (("a: b",), {"n": 2})
+    assert push.calls == 0
+    assert made.run.results["1"].status is StepStatus.FAILED
+
+
+def test_a_run_without_steps_has_passed(world):
+    assert world().enact().state is RunState.PASSED
+
+
+def test_what_one_step_found_out_is_there_for_the_next(world, docker):
+    seen = Action("test", lambda context: passed("test", image=context.images["2pisoftware/cmfive-dev"].id))
+    ended = world(Action("build", built(docker)), seen).enact()
+    assert ended.steps[1].facts == {"image": "sha256:1"}
+
+
+def test_a_step_gets_its_place_its_labels_and_the_time_that_is_left(world):
+    lint, test = Action("lint"), Action("test")
+    made = world(lint, test)
+    made.enact()
+    context = test.contexts[0]
+    assert (context.run, context.epoch, context.index) == (made.id, 1, 1)
+    assert context.labels == {
+        "tau.system": "tau-test",
+        "tau.run": made.id,
+        "tau.epoch": "1",
+        "tau.runner": "r1",
+        "tau.lock": made.run.job.lock,
+    }
+    assert 3590 < context.remaining_s() <= 3600
+    assert context.folder == lint.contexts[0].folder
+    assert not context.folder.exists(), "the folder goes with its run"
+
+
+def test_the_log_says_which_step_it_is_what_it_printed_and_why_it_failed(world):
+    def test(context):
+        context.log.write(b"FAILED\n")
+        return StepFailed("the test command exited with 1")
+
+    made = world(Action("lint"), Action("test", test))
+    made.enact()
+    assert made.log().splitlines() == [
+        "[tau] lint (step 1 of 2)",
+        "[tau] test (step 2 of 2)",
+        "FAILED",
+        "[tau] failed: the test command exited with 1",
+    ]
+
+
+# --- our own failures -----------------------------------------------------------------------------
+
+BROKEN = [StepErrored("the registry does not answer"), ZeroDivisionError("of all things"), BadConfig("no such word")]
+
+
+@pytest.mark.parametrize("error", BROKEN, ids=lambda error: type(error).__name__)
+def test_our_own_first_failure_is_tried_once_more_and_the_second_one_ends_the_run(world, error):
+    push = Action("push", error, error)
+    made = world(Action("lint"), push)
+    first = made.enact()
+    assert isinstance(first, Parked)
+    assert (first.park.waiting_for, first.park.due_at) == (WaitingFor.RETRY, later(30))
+    assert "once more after: " in first.park.reason
+    second = made.enact()
+    assert isinstance(second, Ended)
+    assert (second.state, statuses(second)) == (RunState.ERRORED, ["passed", "errored"])
+    assert str(error) in second.reason
+    assert push.calls == 2
+
+
+def test_a_failure_of_ours_that_is_over_at_the_second_try_costs_nothing(world):
+    build, push = Action("lint"), Action("push", StepErrored("busy"), passed("push"))
+    made = world(build, push)
+    made.enact()
+    assert made.enact().state is RunState.PASSED
+    assert (build.calls, push.calls) == (1, 2)
+
+
+def test_each_run_has_one_second_try_whatever_step_it_was_for(world):
+    made = world(Action("lint", StepErrored("a"), passed("lint")), Action("push", StepErrored("b")))
+    made.enact()
+    ended = made.enact()
+    assert (ended.state, ended.reason) == (RunState.ERRORED, "b")
+
+
+def test_how_long_until_the_second_try_is_a_setting(world):
+    made = world(Action("lint", StepErrored("busy")))
+    settings = replace(made.edge.settings, retry_s=2.5)
+    made.tools = replace(made.tools, edge=replace(made.edge, settings=settings))
+    assert made.enact().park.due_at == later(2.5)
+
+
+def test_an_unforeseen_error_is_named_by_its_kind_and_is_limited(world):
+    made = world(Action("lint", ValueError("x" * 100_000)))
+    made.enact()
+    reason = made.run.results["0"].reason
+    assert reason.startswith("ValueError: xxx")
+    assert len(reason) <= 1000
+
+
+def test_an_action_that_this_runner_does_not_know_is_our_failure(world):
+    made = world(Action("lint"), Action("teleport"))
+    made.tools = replace(made.tools, action=lambda name: Action("lint") if name == "lint" else actions.find(name))
+    first = made.enact()
+    assert isinstance(first, Parked)
+    assert "there is no action 'teleport'" in first.park.reason
+    assert made.enact().state is RunState.ERRORED
+
+
+def test_settings_that_this_runner_cannot_read_are_our_failure(world):
+    build = Action("lint")
+    build.Settings = actions.find("build").Settings
+    first = world(build).enact()
+    assert isinstance(first, Parked)
+    assert build.calls == 0
+
+
+def test_an_engine_that_is_gone_between_two_claims_is_our_failure_and_kills_no_runner(world, docker):
+    made = world(Action("build", built(docker)), Action("test", StepErrored("busy"), passed("test"), needs_image=True))
+    made.enact()
+    docker.gone = True
+    ended = made.enact()
+    assert (ended.state, statuses(ended)[0]) == (RunState.ERRORED, "passed")
+    assert "the Docker engine does not answer" in ended.reason
+
+
+def test_a_folder_that_cannot_be_made_is_our_failure(world, tmp_path):
+    made = world(Action("lint"))
+    (tmp_path / "runs").rmdir()
+    (tmp_path / "runs").write_text("a file in the way")
+    first = made.enact()
+    assert isinstance(first, Parked)
+    assert "cannot be made" in first.park.reason
+
+
+# --- what an earlier claim did --------------------------------------------------------------------
+
+
+def test_the_results_of_an_earlier_claim_are_kept(world, docker):
+    build, test = Action("build", built(docker)), Action("test", needs_image=True)
+    push = Action("push", StepErrored("busy"), passed("push"), needs_image=True)
+    made = world(build, test, push)
+    made.enact()
+    assert made.enact().state is RunState.PASSED
+    assert (build.calls, test.calls, push.calls) == (1, 1, 2)
+    assert [context.epoch for context in push.contexts] == [1, 2]
+
+
+def test_an_image_that_is_gone_from_the_engine_is_built_and_tested_again(world, docker):
+    build = Action("build", built(docker, "sha256:1"), built(docker, "sha256:2"))
+    test = Action("test", needs_image=True)
+    push = Action(
+        "push", StepErrored("busy"), lambda c: passed("push", id=next(iter(c.images.values())).id), needs_image=True
+    )
+    made = world(build, test, push)
+    made.enact()
+    docker.image_list.clear()
+    ended = made.enact()
+    assert (build.calls, test.calls, push.calls) == (2, 2, 2)
+    assert ended.steps[2].facts == {"id": "sha256:2"}
+    assert made.run.results["0"].facts["image"]["id"] == "sha256:2"
+
+
+def test_a_step_that_needs_no_image_builds_none_again(world, docker):
+    build = Action("build", built(docker))
+    deploy = Action("deploy_eb", Park(WaitingFor.ENVIRONMENT, later(20), "x"), passed("deploy_eb"))
+    made = world(build, Action("push", needs_image=True), deploy)
+    made.enact()
+    docker.image_list.clear()
+    assert made.enact().state is RunState.PASSED
+    assert build.calls == 1
+
+
+def test_deploying_needs_the_record_of_a_push_and_no_image_in_this_engine():
+    """A parked deployment is woken on whatever code server is free."""
+    assert [name for name in actions.names() if actions.find(name).NEEDS_IMAGE] == ["push", "test"]
+
+
+def test_steps_before_the_image_that_is_gone_are_kept(world, docker):
+    first = Action("lint")
+    build = Action("build", built(docker, "sha256:1"), built(docker, "sha256:2"))
+    made = world(first, build, Action("test", StepErrored("busy"), passed("test"), needs_image=True))
+    made.enact()
+    docker.image_list.clear()
+    assert made.enact().state is RunState.PASSED
+    assert (first.calls, build.calls) == (1, 2)
+
+
+def test_a_failure_is_no_result_to_keep(world):
+    """A claim that died after it wrote the failure down and before it ended the run."""
+    test = Action("test", StepFailed("no"), passed("test"))
+    made = world(Action("lint"), test)
+    enact(made.claim(), made.tools)
+    again = made.edge.store.take_over(made.run, "r2", later(60))
+    assert enact(again, made.tools).state is RunState.PASSED
+
+
+# --- parking --------------------------------------------------------------------------------------
+
+
+def test_a_step_that_parks_is_called_again_and_keeps_the_runner_free(world):
+    park = Park(WaitingFor.ENVIRONMENT, later(20), "Elastic Beanstalk works")
+    deploy = Action("deploy_eb", park, park, passed("deploy_eb"))
+    made = world(Action("lint"), deploy)
+    assert made.enact().park == park
+    assert made.enact().park == park
+    assert made.enact().state is RunState.PASSED
+    assert deploy.calls == 3
+    assert made.log().count("deploy_eb (step 2 of 2)") == 1
+
+
+def test_parking_is_no_failure_and_costs_no_second_try(world):
+    park = Park(WaitingFor.ENVIRONMENT, later(20), "x")
+    made = world(Action("deploy_eb", park, StepErrored("busy"), passed("deploy_eb")))
+    made.enact()
+    assert made.enact().park.waiting_for is WaitingFor.RETRY
+    assert made.enact().state is RunState.PASSED
+
+
+# --- the deadline ---------------------------------------------------------------------------------
+
+
+def test_a_run_that_took_too_long_fails_before_its_next_step(edge, tmp_path, docker):
+    build, test = Action("lint", lambda _: time.sleep(0.3) or passed("lint")), Action("test")
+    steps = tuple(Step(action.name, {}) for action in (build, test))
+    made = World(edge, tmp_path, docker, build, test, job=replace(job(*steps), timeout_s=0.2))
+    ended = made.enact()
+    assert (ended.state, ended.reason) == (RunState.FAILED, "the run took longer than its <1s")
+    assert test.calls == 0
+
+
+# --- the claim ------------------------------------------------------------------------------------
+
+
+def test_a_claim_that_is_lost_stops_before_the_next_step_and_writes_nothing_more(world):
+    second = Action("push")
+
+    def build(_):
+        made.edge.store.take_over(made.run, "r2", later(60))
+        return passed("lint")
+
+    made = world(Action("lint", build), second)
+    with pytest.raises(LostClaim):
+        made.enact()
+    assert second.calls == 0
+    after = made.run
+    assert (after.state, after.epoch, after.results) == (RunState.RUNNING, 2, {})
+
+
+def test_a_claim_that_is_lost_inside_a_step_is_no_failure_of_the_step(world):
+    def push(context):
+        made.edge.store.take_over(made.run, "r2", later(60))
+        context.journal.intend("push")
+        raise AssertionError("the effect")
+
+    made = world(Action("push", push))
+    with pytest.raises(LostClaim):
+        made.enact()
+    assert (made.run.results, made.run.journal) == ({}, ())
+    assert "another runner has taken this run over" in made.log()
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+def test_the_digests_of_a_push_belong_to_the_image_that_was_pushed():
+    results = {
+        "0": passed("build", image={"name": "a", "id": "sha256:1"}),
+        "1": passed("build", image={"name": "b", "id": "sha256:2"}),
+        "2": passed("push", image={"name": "a", "id": "sha256:1"}, digests={"registry:5000": "sha256:d1"}),
+        "3": passed("push", image={"name": "a", "id": "sha256:1"}, digests={"docker.io": "sha256:d2"}),
+    }
+    found = images_of(results)
+    assert found["a"].digests == {"registry:5000": "sha256:d1", "docker.io": "sha256:d2"}
+    assert (found["b"].id, found["b"].digests) == ("sha256:2", {})
+
+
+def test_times_of_steps_are_the_runners(world):
+    ended = world(Action("lint", StepFailed("no"))).enact()
+    assert (ended.steps[0].started_at, ended.steps[0].ended_at) == (NOW, NOW)

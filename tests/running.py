@@ -1,0 +1,283 @@
+"""What tests of runs stand on: an engine in memory, actions that do as they are told, and a time that a test moves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pydantic
+import requests.exceptions
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from chalicelib.errors import LostClaim
+from chalicelib.model import Step, StepResult, StepStatus
+from chalicelib.queue import Message
+from chalicelib.records.runs import new_run
+from runner.context import Aws, Context
+from runner.run import Tools
+from runner.workspace import Workspace
+from tests.installation import NOW
+from tests.installation import job as make_job
+from tests.installation import run as make_run
+
+
+class Clock:
+    """The time of day, and seconds of a clock that only goes forward."""
+
+    def __init__(self):
+        self.now = NOW
+
+    def __call__(self):
+        return self.now
+
+    def monotonic(self):
+        return (self.now - NOW).total_seconds()
+
+    def pass_(self, seconds):
+        self.now += timedelta(seconds=seconds)
+
+
+class Engine:
+    """A Docker engine in memory: what lies in it, and what was removed. `gone`: it does not answer."""
+
+    def __init__(self):
+        self.api = self
+        self.gone = False
+        self.held = set()
+        self.image_list, self.container_list, self.network_list = {}, {}, {}
+        self.removed = []
+
+    def add_image(self, image_id, *tags, **labels):
+        self.image_list[image_id] = {"Id": image_id, "RepoTags": list(tags) or None, "Labels": _dotted(labels)}
+
+    def add_container(self, name, **labels):
+        self.container_list[name] = {"Id": name, "Labels": _dotted(labels)}
+
+    def add_network(self, name, **labels):
+        self.network_list[name] = {"Id": name, "Labels": _dotted(labels), "Driver": "bridge"}
+
+    # --- the SDK's names ---
+
+    def inspect_image(self, image_id):
+        self._answer()
+        if image_id not in self.image_list:
+            raise ImageNotFound(image_id)
+        return self.image_list[image_id]
+
+    def images(self, *, filters):
+        self._answer()
+        return _filtered(self.image_list, filters)
+
+    def containers(self, *, all, filters):  # noqa: A002 - the SDK's name
+        self._answer()
+        assert all
+        return _filtered(self.container_list, filters)
+
+    def networks(self, *, filters):
+        self._answer()
+        return _filtered(self.network_list, filters)
+
+    def remove_container(self, name, *, force, v):
+        assert force
+        assert v
+        self._remove(self.container_list, name)
+
+    def remove_network(self, name):
+        self._remove(self.network_list, name)
+
+    def remove_image(self, name):
+        image_id = next((key for key, image in self.image_list.items() if name in (image["RepoTags"] or [key])), name)
+        self._remove(self.image_list, image_id)
+
+    def _remove(self, things, name):
+        self._answer()
+        if name in self.held:
+            raise APIError(f"conflict: {name} is in use")
+        if things.pop(name, None) is None:
+            raise NotFound(name)
+        self.removed.append(name)
+
+    def _answer(self):
+        if self.gone:
+            raise requests.exceptions.ConnectionError("no such socket")
+
+
+def _dotted(labels):
+    return {name.replace("_", "."): value for name, value in labels.items()}
+
+
+def _filtered(things, filters):
+    def has(labels, wanted):
+        name, equals, value = wanted.partition("=")
+        return name in labels and (not equals or labels[name] == value)
+
+    return [thing for thing in things.values() if all(has(thing["Labels"], wanted) for wanted in filters["label"])]
+
+
+class Settings(pydantic.BaseModel):
+    """Takes whatever it is given."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+
+class Action:
+    """One word of ci.yml. Each call gives the next of `outcomes` (the last one for ever); an error is raised.
+
+    An outcome may be a function of the context.
+    """
+
+    Settings = Settings
+
+    def __init__(self, name, *outcomes, needs_image=False):
+        self.name = name
+        self.outcomes = list(outcomes)
+        self.NEEDS_IMAGE = needs_image
+        self.contexts = []
+
+    @property
+    def calls(self):
+        return len(self.contexts)
+
+    def run(self, settings, context):  # noqa: ARG002 - every action gets both
+        self.contexts.append(context)
+        outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else (self.outcomes or [passed(self.name)])[0]
+        if callable(outcome):
+            outcome = outcome(context)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
+def passed(action, **facts):
+    return StepResult(action, StepStatus.PASSED, NOW, NOW, facts=facts)
+
+
+def built(engine, image_id="sha256:1", name="2pisoftware/cmfive-dev"):
+    """A build that leaves its image in the engine."""
+
+    def build(context):
+        labels = {key.replace(".", "_"): value for key, value in context.labels.items()}
+        engine.add_image(image_id, f"{name}:r-{context.run.lower()}", **labels)
+        return passed("build", image={"name": name, "id": image_id}, commits={})
+
+    return build
+
+
+def tools(edge, folder, engine, clock, *actions, runner="r1"):
+    by_name = {action.name: action for action in actions}
+    return Tools(
+        edge=edge,
+        workspace=Workspace(folder, edge.secrets.get, {}),
+        docker=engine,
+        runner=runner,
+        now=clock,
+        action=by_name.__getitem__,
+    )
+
+
+def queued(edge, number, *actions, send=True, **changes):
+    """A run of these actions, written and (unless told otherwise) called for."""
+    made = make_run(number, *(Step(action.name, {}) for action in actions), **changes)
+    edge.store.table.write(new_run(made))
+    if send:
+        edge.queue.send(Message(made.id, made.send), pool="default", group="g")
+    return edge.store.run(made.id)
+
+
+def in_queue(edge, pool="default"):
+    """How many messages there are, in somebody's hands or not."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = edge.client("sqs").get_queue_attributes(QueueUrl=edge.queue.url(pool), AttributeNames=names)["Attributes"]
+    return sum(int(number) for number in found.values())
+
+
+class Log:
+    """A step's log in memory."""
+
+    def __init__(self):
+        self.ours, self.printed = [], b""
+
+    def line(self, text):
+        self.ours.append(text)
+
+    def write(self, chunk):
+        self.printed += chunk
+
+    def tail(self, most=20):
+        return tuple(self.printed.decode(errors="replace").splitlines()[-most:])
+
+    @property
+    def text(self):
+        return self.printed.decode(errors="replace")
+
+
+class Journal:
+    """A journal in memory, which a later claim may be given again. `lost_at`: the key at which the claim is lost."""
+
+    def __init__(self):
+        self.entries = []
+        self.lost_at = None
+
+    def intend(self, key, **facts):
+        if key == self.lost_at:
+            raise LostClaim(key)
+        earlier = None if self.observed(key) is not None else self._last("intent", key)
+        self.entries.append(("intent", key, facts))
+        return earlier
+
+    def observe(self, key, **facts):
+        self.entries.append(("seen", key, facts))
+
+    def observed(self, key):
+        return self._last("seen", key)
+
+    def _last(self, kind, key):
+        return next((facts for k, name, facts in reversed(self.entries) if (k, name) == (kind, key)), None)
+
+
+class Images:
+    """Where pushed images are written down."""
+
+    def __init__(self):
+        self.pushed = []
+
+    def put_image(self, image):
+        self.pushed.append(image)
+
+
+def context(docker, folder, *, system="tau-test", **changes):
+    """What an action gets; trees are checked out from `trees`: repository -> a function that fills a folder."""
+    held = changes.pop("job", None) or make_job()
+    trees = changes.pop("trees", {})
+    checkouts = changes.pop("checkouts", [])
+
+    def checkout(name, ref, commit, into):
+        checkouts.append((name, ref, commit))
+        into.mkdir(parents=True, exist_ok=True)
+        trees[name](into)
+        return commit or "d" * 40
+
+    fields = {
+        "run": "01KAQ000000000000000000001",
+        "epoch": 1,
+        "index": 1,
+        "job": held,
+        "folder": folder,
+        "checkout": checkout,
+        "archive": None,
+        "docker": docker,
+        "log": Log(),
+        "journal": Journal(),
+        "images": {},
+        "labels": {
+            "tau.system": system,
+            "tau.run": "01KAQ000000000000000000001",
+            "tau.epoch": "1",
+            "tau.runner": "r1",
+            "tau.lock": held.lock,
+        },
+        "secret": {}.__getitem__,
+        "remaining_s": lambda: 600.0,
+        "now": lambda: NOW,
+        "aws": Aws(client=None, store=Images(), objects=None, region="ap-southeast-2"),
+    }
+    return Context(**{**fields, **changes})
