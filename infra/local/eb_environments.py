@@ -1,0 +1,280 @@
+"""The operations on environments, their events and their health."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from infra.local.eb_deploy import Deployer
+from infra.local.eb_protocol import Params, Refused
+from infra.local.eb_state import (
+    COLOURS,
+    Environment,
+    Event,
+    Health,
+    Records,
+    Severity,
+    Status,
+    VersionStatus,
+    must_be,
+    new_id,
+    now,
+    page,
+)
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]")
+STACK = "64bit Amazon Linux 2023 v4.3.3 running Docker"
+SEVERITIES = list(Severity)
+
+
+class EnvironmentOperations:
+    """Each public method is the operation of its name; it gets checked members and the request's id."""
+
+    def __init__(self, records: Records, deployer: Deployer, region: str, account: str) -> None:
+        self._records = records
+        self._deployer = deployer
+        self._region = region
+        self._account = account
+
+    def create_environment(self, params: Params, request: str) -> Params:
+        name, application = self._new_name(params), params["ApplicationName"]
+        stack = params.get("SolutionStackName", STACK)
+        if "Docker" not in stack:
+            raise Refused("InvalidParameterValue", f"No Solution Stack named '{stack}' found.")
+        with self._records.lock:
+            self._records.application(application)
+            target = self._target(application, params)
+            if any(one.name == name for one in self._records.living()):
+                raise Refused("InvalidParameterValue", f"Environment {name} already exists.")
+            prefix = params.get("CNAMEPrefix", name)
+            if not self._is_free(prefix):
+                raise Refused("InvalidParameterValue", f"DNS name ({self._cname(prefix)}) is not available.")
+            environment_id, at = new_id("e"), now()
+            environment = Environment(
+                number=self._records.number(),
+                id=environment_id,
+                application=application,
+                name=name,
+                description=params.get("Description"),
+                prefix=prefix,
+                stack=stack,
+                port=self._deployer.open_address(environment_id),
+                status=Status.LAUNCHING,
+                created_at=at,
+                updated_at=at,
+                target=target,
+                deployments=1 if target else 0,
+            )
+            self._records.environments[environment_id] = environment
+            self._deployer.launch(environment, _options({}, params), request)
+        return self._describe(environment)
+
+    def update_environment(self, params: Params, request: str) -> Params:
+        with self._records.lock:
+            before = self._records.environment(params)
+            target = self._target(before.application, params)
+            options = _options(before.options, params)
+            if target is None and options != before.options and before.live:
+                target = before.live.label
+            changed = self._records.ready(
+                params,
+                status=Status.UPDATING,
+                target=target,
+                description=params.get("Description", before.description),
+                deployments=before.deployments + bool(target),
+            )
+            self._deployer.update(changed, options, request)
+        return self._describe(changed)
+
+    def abort_environment_update(self, params: Params, _: str) -> Params:
+        with self._records.lock:
+            environment = self._records.environment(params)
+            if environment.status is not Status.UPDATING:
+                raise must_be(environment, "pending deployment")
+            self._records.change(environment.id, status=Status.ABORTING)
+            self._deployer.abort(environment)
+        return {}
+
+    def terminate_environment(self, params: Params, request: str) -> Params:
+        with self._records.lock:
+            changed = self._records.ready(params, status=Status.TERMINATING)
+            self._deployer.terminate(changed, request)
+        return self._describe(changed)
+
+    def describe_environments(self, params: Params, _: str) -> Params:
+        with self._records.lock:
+            found = [one for one in self._records.environments.values() if _is_wanted(one, params)]
+        some, token = page(found, params)
+        return {"Environments": [self._describe(one) for one in some], "NextToken": token}
+
+    def describe_events(self, params: Params, _: str) -> Params:
+        with self._records.lock:
+            found = [event for event in self._records.events if _is_told(event, params)]
+        some, token = page(found, params)
+        return {"Events": [_describe_event(event) for event in some], "NextToken": token}
+
+    def describe_environment_health(self, params: Params, _: str) -> Params:
+        environment = self._records.environment(params)
+        health = environment.shown_health
+        counts = dict.fromkeys(("NoData", "Unknown", "Pending", "Ok", "Info", "Warning", "Degraded", "Severe"), 0)
+        attributes: Params = {
+            "Status": environment.status,
+            "HealthStatus": health,
+            "Color": COLOURS[health],
+            "Causes": _causes(environment),
+            "ApplicationMetrics": {"RequestCount": 0},
+            "InstancesHealth": {**counts, health.value: 1},
+            "RefreshedAt": now(),
+        }
+        return {"EnvironmentName": environment.name, **_chosen(attributes, params)}
+
+    def describe_instances_health(self, params: Params, _: str) -> Params:
+        environment = self._records.environment(params)
+        live, health = environment.live, environment.shown_health
+        attributes: Params = {
+            "HealthStatus": health,
+            "Color": COLOURS[health],
+            "Causes": _causes(environment),
+            "LaunchedAt": environment.created_at,
+            "RefreshedAt": now(),
+            "Deployment": live
+            and {
+                "VersionLabel": live.label,
+                "DeploymentId": live.deployment,
+                "Status": "Deployed",
+                "DeploymentTime": live.at,
+            },
+        }
+        chosen = _chosen(attributes, params)
+        chosen.pop("RefreshedAt", None)
+        return {"InstanceHealthList": [{"InstanceId": environment.instance, **chosen}], "RefreshedAt": now()}
+
+    def check_dns_availability(self, params: Params, _: str) -> Params:
+        prefix = params["CNAMEPrefix"]
+        return {"Available": self._is_free(prefix), "FullyQualifiedCNAME": self._cname(prefix)}
+
+    def _new_name(self, params: Params) -> str:
+        if not params.get("EnvironmentName"):
+            raise Refused("MissingRequiredParameter", "You must specify EnvironmentName.")
+        name = str(params["EnvironmentName"])
+        if not NAME.fullmatch(name):
+            raise Refused(
+                "InvalidParameterValue",
+                f"Value {name} at 'EnvironmentName' failed to satisfy constraint: Member must contain only letters, "
+                "digits, and the dash character and may not start or end with a dash",
+            )
+        return name
+
+    def _target(self, application: str, params: Params) -> str | None:
+        """The label that a request wants to run, checked; None when it names none."""
+        label: str | None = params.get("VersionLabel")
+        if label is None:
+            return None
+        status = self._records.version(application, label).status
+        if status in {VersionStatus.FAILED, VersionStatus.PROCESSING}:
+            raise Refused(
+                "InvalidParameterValue", f"Application version {label} cannot be deployed: its status is {status}."
+            )
+        return label
+
+    def _is_free(self, prefix: str) -> bool:
+        with self._records.lock:
+            return all(one.prefix.lower() != prefix.lower() for one in self._records.living())
+
+    def _cname(self, prefix: str) -> str:
+        return f"{prefix}.{self._region}.elasticbeanstalk.com"
+
+    def _describe(self, environment: Environment) -> Params:
+        application, name = environment.application, environment.name
+        return {
+            "EnvironmentName": name,
+            "EnvironmentId": environment.id,
+            "ApplicationName": application,
+            "VersionLabel": environment.label,
+            "SolutionStackName": environment.stack,
+            "Description": environment.description,
+            "EndpointURL": f"127.0.0.1:{environment.port}",
+            "CNAME": f"127.0.0.1:{environment.port}",
+            "DateCreated": environment.created_at,
+            "DateUpdated": environment.updated_at,
+            "Status": environment.status,
+            "AbortableOperationInProgress": environment.status is Status.UPDATING,
+            "Health": COLOURS[environment.shown_health],
+            "HealthStatus": environment.shown_health,
+            "Tier": {"Name": "WebServer", "Type": "Standard", "Version": "1.0"},
+            "EnvironmentLinks": [],
+            "EnvironmentArn": (
+                f"arn:aws:elasticbeanstalk:{self._region}:{self._account}:environment/{application}/{name}"
+            ),
+        }
+
+
+def _options(before: Mapping[tuple[str, str], str], params: Params) -> dict[tuple[str, str], str]:
+    """An environment's settings after a request."""
+    removed = {(one.get("Namespace", ""), one.get("OptionName", "")) for one in params.get("OptionsToRemove", [])}
+    kept = {key: value for key, value in before.items() if key not in removed}
+    new = {
+        (one.get("Namespace", ""), one.get("OptionName", "")): one.get("Value", "")
+        for one in params.get("OptionSettings", [])
+    }
+    return {**kept, **new}
+
+
+def _is_wanted(environment: Environment, params: Params) -> bool:
+    """Whether DescribeEnvironments was asked for it. Terminated ones are listed unless the caller says otherwise."""
+    if environment.status is Status.TERMINATED:
+        since = params.get("IncludedDeletedBackTo")
+        if params.get("IncludeDeleted") is False or (since and environment.updated_at < since):
+            return False
+    ids, names = params.get("EnvironmentIds"), params.get("EnvironmentNames")
+    return (
+        params.get("ApplicationName") in {None, environment.application}
+        and params.get("VersionLabel") in {None, environment.label}
+        and (not ids or environment.id in ids)
+        and (not names or environment.name in names)
+    )
+
+
+def _is_told(event: Event, params: Params) -> bool:
+    """Whether DescribeEvents was asked for it: StartTime is inclusive, EndTime is not, Severity is the least."""
+    environment = event.environment
+    values: Mapping[str, Any] = {
+        "ApplicationName": event.application,
+        "VersionLabel": event.label,
+        "EnvironmentName": environment and environment.name,
+        "EnvironmentId": environment and environment.id,
+        "RequestId": event.request,
+    }
+    least = params.get("Severity", Severity.TRACE)
+    start, end = params.get("StartTime", event.at), params.get("EndTime")
+    return (
+        all(params.get(name) in {None, value} for name, value in values.items())
+        and SEVERITIES.index(event.severity) >= SEVERITIES.index(Severity(least))
+        and start <= event.at
+        and (end is None or event.at < end)
+    )
+
+
+def _describe_event(event: Event) -> Params:
+    return {
+        "EventDate": event.at,
+        "Message": event.message,
+        "ApplicationName": event.application,
+        "VersionLabel": event.label,
+        "EnvironmentName": event.environment and event.environment.name,
+        "RequestId": event.request,
+        "Severity": event.severity,
+    }
+
+
+def _causes(environment: Environment) -> list[str]:
+    if environment.busy:
+        return ["An operation is in progress."]
+    return ["No version has answered yet."] if environment.health is Health.SEVERE else []
+
+
+def _chosen(attributes: Params, params: Params) -> dict[str, Any]:
+    """The attributes that a request names."""
+    names = params.get("AttributeNames", [])
+    return {name: value for name, value in attributes.items() if name in names or "All" in names}

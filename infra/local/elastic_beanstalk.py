@@ -1,0 +1,134 @@
+"""Elastic Beanstalk on loopback: its API as botocore's model describes it, and the bundles' containers really run.
+
+`handle` takes one HTTP request, so that a front can mount it beside other services; `start` serves it alone.
+What is kept is kept in memory, and for one region and one account.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from botocore import xform_name
+from docker import DockerClient
+
+from infra.local.eb_background import Background
+from infra.local.eb_container import Containers
+from infra.local.eb_deploy import Deployer
+from infra.local.eb_environments import EnvironmentOperations
+from infra.local.eb_protocol import Params, Protocol, Refused
+from infra.local.eb_proxy import Server
+from infra.local.eb_state import Records
+from infra.local.eb_versions import VersionOperations
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Answer = tuple[int, dict[str, str], bytes]
+Operation = Callable[[Params, str], Params]
+
+# Seconds between looks and how long a container has: a suite wants them short, a demo wants to see something.
+SECONDS_PER_STEP = 0.3
+ANSWER_TIMEOUT_S = 30.0
+
+
+class ElasticBeanstalk:
+    """The service. Close it, or use it as a context manager: nothing stays behind.
+
+    Args:
+        s3_client: reads bundles and the registries' credentials; its region is the service's.
+        system: value of the label `tau.system` on everything in Docker; whatever bears it is removed at both ends.
+        seconds_per_step: how long the service takes over each of the two or three steps of a change.
+        answer_timeout_s: how long a new container has until it answers HTTP.
+    """
+
+    def __init__(
+        self,
+        docker_client: DockerClient,
+        s3_client: S3Client,
+        system: str,
+        seconds_per_step: float = SECONDS_PER_STEP,
+        *,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        account: str = "000000000000",
+    ) -> None:
+        records = Records()
+        self._protocol = Protocol.of("elasticbeanstalk")
+        self._background = Background()
+        self._containers = Containers(docker_client, system, answer_timeout_s)
+        self._deployer = Deployer(records, self._containers, s3_client, self._background, seconds_per_step)
+        self._operations = (
+            VersionOperations(records, self._deployer, s3_client, self._background, seconds_per_step, account),
+            EnvironmentOperations(records, self._deployer, s3_client.meta.region_name, account),
+        )
+        self._server: Server | None = None
+        self._containers.clean()  # what a predecessor left behind that was killed
+
+    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """The answer to one HTTP request: status, headers, body.
+
+        Args:
+            path: with its query string; a request by GET stands in it.
+        """
+        del headers  # the signature is the front's affair
+        request_id = str(uuid.uuid4())
+        try:
+            form = body.decode("utf-8") if method == "POST" else urlsplit(path).query
+            request = self._protocol.read(form)
+            result = self._operation(request.operation)(request.params, request_id)
+            status, xml = 200, self._protocol.answer(request.operation, result, request_id)
+        except UnicodeDecodeError:
+            status, xml = 400, self._protocol.refusal(Refused("MalformedInput", "The body is no UTF-8."), request_id)
+        except Refused as refused:
+            status, xml = refused.status, self._protocol.refusal(refused, request_id)
+        return status, {"Content-Type": "text/xml", "x-amzn-RequestId": request_id}, xml
+
+    def start(self, port: int = 0) -> str:
+        """Serve it alone; the address, for `endpoint_url` or AWS_ENDPOINT_URL_ELASTIC_BEANSTALK."""
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                status, headers, answer = service.handle(self.command, self.path, dict(self.headers.items()), body)
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(answer))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_GET = do_POST  # noqa: N815 - http.server's name
+
+            def log_message(self, *_: object) -> None:
+                """Its callers tell what they asked."""
+
+        self._server = Server(Handler, port)
+        return f"http://127.0.0.1:{self._server.port}"
+
+    def close(self) -> None:
+        """Stop serving, end what is under way, remove every container and image of this system."""
+        if self._server:
+            self._server.close()
+            self._server = None
+        self._background.close()
+        self._deployer.close()
+        self._containers.clean()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _operation(self, name: str) -> Operation:
+        for operations in self._operations:
+            operation: Operation | None = getattr(operations, xform_name(name), None)
+            if operation is not None:
+                return operation
+        raise Refused("NotImplemented", f"{name} is not served by the local Elastic Beanstalk.", 501)
