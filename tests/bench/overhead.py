@@ -1,0 +1,234 @@
+"""One push through the runner against the same by hand: clone, docker build, docker run, docker push.
+
+All alternate on one machine, each round with a new commit of the same repository, with the same engine and builder and
+a warm cache. The runner's time is what its record says: from the claim to the end, and from the webhook to the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parts import ROOT
+from parts.table import show, verdict
+
+from chalicelib.model import Run, RunState
+from infra.local import processes, samples
+from infra.local.engine import ensure_engine
+from infra.local.githost import MAIN
+from infra.local.installation import USER, Installation
+
+AIM = 1.0
+ROUNDS = 12
+TAGS = ("latest", MAIN)
+_WARM_UP = 2
+_EARLIER_COMMITS = 20
+_SUITE = "/opt/testrunner/run"
+_SYSTEM = "tau-bench-overhead"
+_STEPS = ("build", "test", "push")
+
+
+@dataclass(frozen=True)
+class Round:
+    """One push each way, in seconds; the runner's calls to AWS as a number too."""
+
+    by_hand: Mapping[str, float]
+    isolated: Mapping[str, float]
+    runner: Mapping[str, float]
+    calls: int
+
+
+class Bench:
+    """An installation with one runner and one repository, and somebody who does the same by hand."""
+
+    def __init__(self, installation: Installation, folder: Path) -> None:
+        self.there = installation
+        self.folder = folder
+        self.calls = folder / "calls.jsonl"
+        self.head = installation.create(samples.HELLO_FORGE, samples.HELLO, samples.hello())
+        self.number = 0
+        self.order = deque(("by_hand", "isolated", "runner"))
+        for _ in range(_EARLIER_COMMITS):
+            self.commit()
+        self.docker_config = folder / "docker"
+        self.docker_config.mkdir()
+        login = b64encode(f"{USER}:{installation.password}".encode()).decode()
+        auths = {"auths": {installation.registry.host: {"auth": login}}}
+        (self.docker_config / "config.json").write_text(json.dumps(auths))
+
+    def commit(self) -> str:
+        """A change of the page on top of the branch; returns the commit before it."""
+        self.number += 1
+        page = samples.hello()["site/index.html"] + f"<!-- {self.number} -->\n"
+        before = self.head
+        files = {"site/index.html": page}
+        self.head = self.there.githost.commit(samples.HELLO_FORGE, samples.HELLO, MAIN, files, f"Change {self.number}")
+        return before
+
+    @contextmanager
+    def runner(self) -> Iterator[None]:
+        """A runner in a process of its own."""
+        argv = (
+            sys.executable,
+            "-m",
+            "parts.watched",
+            str(self.calls),
+            "runner",
+            "--folder",
+            str(self.folder / "runner"),
+        )
+        path = os.pathsep.join((str(Path(__file__).parent), str(ROOT)))
+        env = {**os.environ, **self.there.environment, "PYTHONPATH": path}
+        child = processes.start("runner", argv, self.folder / "runner.log", env=env, cwd=ROOT)
+        try:
+            processes.wait_until(lambda: '"ready"' in child.tail(), child, 30)
+            yield
+        finally:
+            child.stop()
+
+    def round(self) -> Round:
+        """All three, in an order that turns: what one leaves behind for the next is shared out."""
+        found: dict[str, Any] = {}
+        for name in self.order:
+            found[name] = {"by_hand": self.by_hand, "isolated": self.isolated, "runner": self.by_runner}[name]()
+        self.order.rotate()
+        runner, calls = found.pop("runner")
+        return Round(**found, runner=runner, calls=calls)
+
+    # --- by hand ----------------------------------------------------------------------------------
+
+    def by_hand(self, **how: str) -> dict[str, float]:
+        self.commit()
+        git = self.there.githost.url(samples.HELLO_FORGE, samples.HELLO)
+        image = f"{self.there.registry.host}/by-hand/hello"
+        env = {**os.environ, **self.there.engine.environ, "DOCKER_CONFIG": str(self.docker_config), "DOCKER": client()}
+        env |= how
+        argv = (str(Path(__file__).with_name("byhand.sh")), git, MAIN, image, _SUITE, *TAGS)
+        began = time.monotonic()
+        with (self.folder / "byhand.log").open("w") as log:
+            done = subprocess.run(argv, env=env, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
+        took_s = time.monotonic() - began
+        if done.returncode:
+            raise SystemExit(f"byhand.sh failed:\n{(self.folder / 'byhand.log').read_text()[-2000:]}")
+        return {**{name: int(us) / 1e6 for name, us in map(str.split, done.stdout.splitlines())}, "whole": took_s}
+
+    def isolated(self) -> dict[str, float]:
+        return self.by_hand(ISOLATED="1")
+
+    # --- by the runner ----------------------------------------------------------------------------
+
+    def by_runner(self) -> tuple[dict[str, float], int]:
+        before = self.commit()
+        told = self.there.githost.describe(samples.HELLO_FORGE, samples.HELLO, self.head)
+        webhook = samples.github_push(samples.HELLO, [told], self.there.hook_secret, before=before)
+        sent_at = time.time()
+        answer = self.there.deliver(webhook)
+        if answer.status != 202:
+            raise SystemExit(f"the hook answered {answer}")
+        (run_id,) = json.loads(answer.body)["runs"]
+        time.sleep(0.5)  # it takes longer than that; our asking would only disturb it
+        run = self.there.wait_for_end(run_id)
+        if run.state is not RunState.PASSED:
+            raise SystemExit(f"run {run_id} ended {run.state}: {run.reason}")
+        time.sleep(0.3)  # it tidies up
+        return self.phases(run, sent_at)
+
+    def phases(self, run: Run, sent_at: float) -> tuple[dict[str, float], int]:
+        if run.started_at is None or run.ended_at is None:
+            raise SystemExit(f"run {run.id} has no times")
+        began, ended = run.started_at.timestamp(), run.ended_at.timestamp()
+        lines = [json.loads(line) for line in self.calls.read_text().splitlines()]
+        lines = [line for line in lines if line["thread"] == "MainThread" and began <= line["began"] <= ended]
+        checkouts = [line for line in lines if line["what"] == "checkout"]
+        calls = [line for line in lines if line["what"] != "checkout"]
+        steps = dict(zip(_STEPS, (run.results[str(index)] for index in range(len(_STEPS))), strict=True))
+        inside = {
+            name: (step.ended_at - step.started_at).total_seconds()
+            - taken(calls + checkouts, step.started_at.timestamp(), step.ended_at.timestamp())
+            for name, step in steps.items()
+        }
+        known = {"checkout": taken(checkouts), **inside, "calls to AWS": taken(calls)}
+        whole = ended - began
+        found = {
+            "webhook to claim": began - sent_at,
+            **known,
+            "the rest": whole - sum(known.values()),
+            "whole": whole,
+            "from the webhook": ended - sent_at,
+        }
+        return found, len(calls)
+
+
+def taken(lines: list[dict[str, Any]], since: float = 0, until: float = float("inf")) -> float:
+    return sum(line["took_s"] for line in lines if since <= line["began"] <= until)
+
+
+def client() -> str:
+    return os.environ.get("DOCKER") or shutil.which("docker") or "docker"
+
+
+def tell(rounds: list[Round]) -> None:
+    version = subprocess.run((client(), "--version"), capture_output=True, text=True, check=True).stdout.strip()
+    head = ("round", "by hand", "claim to end", "ratio", "webhook to end", "ratio", "by hand, isolated", "ratio")
+    rows, ratios, times = [], [], []
+    for number, one in enumerate(rounds, start=1):
+        hand, isolated = one.by_hand["whole"], one.isolated["whole"]
+        run, all_ = one.runner["whole"], one.runner["from the webhook"]
+        times.append((hand, run, all_, isolated))
+        ratios.append((run / hand, all_ / hand, run / isolated))
+        rows.append(row(str(number), times[-1], ratios[-1]))
+    middle = [statistics.median(column) for column in zip(*ratios, strict=True)]
+    rows.append(row("median", [statistics.median(column) for column in zip(*times, strict=True)], middle))
+    rows.append(["aim", "", "", f"{AIM}", "", f"{AIM}", "", f"{AIM}"])
+    rows.append(["", "", "", verdict(middle[0], AIM), "", verdict(middle[1], AIM), "", verdict(middle[2], AIM)])
+    show(f"One push by the runner and by hand, ms ({client()}: {version})", head, rows)
+    tell_phases(rounds)
+
+
+def row(name: str, times: Sequence[float], ratios: Sequence[float]) -> list[str]:
+    hand, run, all_, isolated = (f"{time_s * 1e3:.0f}" for time_s in times)
+    of_run, of_all, of_isolated = (f"{ratio:.2f}" for ratio in ratios)
+    return [name, hand, run, of_run, all_, of_all, isolated, of_isolated]
+
+
+def tell_phases(rounds: list[Round]) -> None:
+    """Where the time goes; what by hand has no counterpart stays empty."""
+
+    def median_ms(sides: list[Mapping[str, float]], name: str) -> str:
+        taken_s = [side[name] for side in sides if name in side]
+        return f"{statistics.median(taken_s) * 1e3:.0f}" if taken_s else ""
+
+    names = ("webhook to claim", "checkout", *_STEPS, "calls to AWS", "the rest")
+    sides = ([one.runner for one in rounds], [one.by_hand for one in rounds], [one.isolated for one in rounds])
+    rows = [[name, *(median_ms(side, name) for side in sides)] for name in names]
+    calls = statistics.median(one.calls for one in rounds)
+    show(f"Phases, ms; {calls:.0f} calls to AWS in a run", ("phase", "runner", "by hand", "by hand, isolated"), rows)
+
+
+def main() -> None:
+    with (
+        ensure_engine() as engine,
+        tempfile.TemporaryDirectory(prefix="tau-bench-") as folder,
+        Installation(engine, Path(folder), system=_SYSTEM) as installation,
+    ):
+        bench = Bench(installation, Path(folder))
+        with bench.runner():
+            rounds = [bench.round() for _ in range(_WARM_UP + ROUNDS)][_WARM_UP:]
+    tell(rounds)
+
+
+if __name__ == "__main__":
+    main()
