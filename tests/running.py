@@ -211,14 +211,18 @@ class Log:
 
 
 class Journal:
-    """A journal in memory, which a later claim may be given again. `lost_at`: the key at which the claim is lost."""
+    """A journal in memory, which a later claim may be given again.
+
+    Args:
+        lost_at: how the key begins at which the claim is lost.
+    """
 
     def __init__(self):
         self.entries = []
         self.lost_at = None
 
     def intend(self, key, **facts):
-        if key == self.lost_at:
+        if self.lost_at and key.startswith(self.lost_at):
             raise LostClaim(key)
         earlier = None if self.observed(key) is not None else self._last("intent", key)
         self.entries.append(("intent", key, facts))

@@ -203,6 +203,17 @@ def test_a_claim_that_is_lost_before_the_public_tags_moves_none(make, image, reg
     assert registry.tags(image.name) == (RUN_TAG,)
 
 
+def test_tags_that_this_run_has_moved_are_not_moved_back_by_its_next_claim(make, image, registry):
+    journal = Journal()
+    settings, held = make(journal=journal)
+    push.run(settings, held)
+    digest = registry.manifest_digest(image.name, "latest")
+    before = len(journal.entries)
+    assert ("seen", f"tag {registry.host}/{image.name} {digest}", {}) in journal.entries
+    push.run(settings, held)
+    assert [key for _, key, _ in journal.entries[before:] if key.startswith("tag ")] == []
+
+
 # --- the engine's stream --------------------------------------------------------------------------
 
 
