@@ -8,7 +8,7 @@ STAGE ?=
 ARGS ?=
 VENV = export PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup demo test check bench compile deploy clean python
+.PHONY: help setup demo test sim model check bench compile deploy clean python
 
 help: ## Say what there is
 	@echo "Tau: a git push goes in, a tested image comes out, a tag puts it live."
@@ -25,8 +25,16 @@ demo: setup ## A push, a broken test and a release, through all of it, on this m
 
 # Without an engine the tests that need none still run, and the others are named. .ci/run does not accept that.
 test: python ## Every test (ARGS=... is passed to pytest; TAU_CORPUS=DIR adds recorded webhooks)
-	@$(PYTHON) infra/local/setup.py $(if $(filter 1,$(TAU_REQUIRE_ENGINE)),,--optional-packages)
+	@$(PYTHON) infra/local/setup.py --tests $(if $(filter 1,$(TAU_REQUIRE_ENGINE)),,--optional-packages)
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+sim: python ## The protocol in N=30000 simulated schedules (SEED=n replays one, step by step)
+	@$(PYTHON) infra/local/setup.py --only-python
+	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),-n $(or $(N),30000))
+
+model: python ## Search the delivery protocol's model for every order of events (docs/delivery.pml)
+	@$(PYTHON) infra/local/setup.py --tests
+	@$(BIN)/python -m pytest -v tests/proof/test_delivery_model.py $(ARGS)
 
 check: python ## Format, lint, types, ci.yml and the stack
 	@$(PYTHON) infra/local/setup.py --only-python
@@ -36,7 +44,7 @@ check: python ## Format, lint, types, ci.yml and the stack
 	run mypy --no-error-summary; \
 	run tau check; \
 	run tau compile --check; \
-	run cfn-lint infra/stack.yml; \
+	run cfn-lint infra/stack.yml infra/pool.yml; \
 	exit $$failed
 
 bench: setup ## Measure: each script of tests/bench

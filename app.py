@@ -1,11 +1,11 @@
 """The Lambda: routes and schedules, each a few lines; everything they do is in chalicelib."""
 
 import os
-from datetime import UTC, datetime
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Chalice, Response
@@ -28,6 +28,8 @@ _HOOK: dict[str, Any] = {
     # GitHub's own default is the form. https://docs.github.com/webhooks/using-webhooks/creating-webhooks
     "content_types": ["application/json", "application/x-www-form-urlencoded"],
 }
+# Of the 14 minutes of .chalice/config.json: the last repository may take the rest.
+RECONCILING = timedelta(minutes=10)
 _STATUS = {BadSignature: 401, BadDelivery: 400, UnknownForge: 404}
 
 
@@ -41,6 +43,7 @@ def edge() -> Edge:
 def keep_config() -> None:
     """Write this ci.yml down, once for each process: a half-planned delivery is finished by the one that began it."""
     edge().store.put_config(config.hash, configuration.text())
+    edge().store.put_in_force(config.hash, edge().now())
 
 
 @app.route("/hooks", **_HOOK)
@@ -65,10 +68,27 @@ def health() -> dict[str, str]:
 def ticker(event: Any) -> None:
     """Do what is due and nobody has done."""
     # What only the ticker needs (mail, templates, Elastic Beanstalk) does not slow a webhook's cold start.
+    from chalicelib.burying import pools_of  # noqa: PLC0415
     from chalicelib.ticker import tick  # noqa: PLC0415
 
-    found = tick(edge(), datetime.now(UTC))
-    logger.info("ticked", due=len(found), at=event.to_dict().get("time"))
+    found = tick(edge(), edge().now(), pools=pools_of(config))
+    letters = len(edge().store.dead_letters())
+    # The alarm of infra/stack.yml names these dimensions: it is quiet again once each letter was redriven or discarded.
+    with single_metric(name="DeadLetters", unit=MetricUnit.Count, value=letters, namespace="Tau") as metric:
+        metric.add_dimension("service", "ticker")
+        metric.add_dimension("stage", edge().settings.stage)
+    logger.info("ticked", due=len(found), dead_letters=letters, at=event.to_dict().get("time"))
+
+
+@app.schedule("rate(15 minutes)")
+def reconciler(event: Any) -> None:
+    """Ask the forges for what no webhook said."""
+    from chalicelib.reconciler import reconcile  # noqa: PLC0415
+
+    looked = list(reconcile(edge(), config, deadline=edge().now() + RECONCILING, keep_config=keep_config))
+    found = sum(len(one.found) for one in looked)
+    runs, failed = sum(one.runs for one in looked), sum(one.failed for one in looked)
+    logger.info("reconciled", found=found, runs=runs, failed=failed, at=event.to_dict().get("time"))
 
 
 def answer(*, pinned: str | None) -> Response:
@@ -99,9 +119,7 @@ def received(pinned: str | None) -> Answer:
         body = bytes(request.raw_body)  # type: ignore[arg-type] # always bytes, whatever its stub says
     except ValueError as error:
         raise BadDelivery("the body is not the base64 that its envelope says") from error
-    return receive(
-        headers, body, pinned=pinned, config=config, edge=edge(), now=datetime.now(UTC), keep_config=keep_config
-    )
+    return receive(headers, body, pinned=pinned, config=config, edge=edge(), now=edge().now(), keep_config=keep_config)
 
 
 def log(given: Answer) -> None:

@@ -97,6 +97,12 @@ def refused(record: Deployment, reason: str, now: datetime) -> Deployment:
     return _due(again, now)
 
 
+def outrun(deployment: Deployment, by: str, now: datetime) -> Deployment:
+    """It never began: a newer run, `by`, deploys to the same environment."""
+    reason = f"run {by}, a newer one, deploys to {deployment.environment}"
+    return replace(deployment, state=DeploymentState.SUPERSEDED, reason=reason, outrun_by=by, due_at=now)
+
+
 def failed(record: Deployment, reason: str, now: datetime, *, ours: bool = False) -> Deployment:
     """The end, for a reason from outside; `ours` = no version is to blame, the operators have to act."""
     return _due(replace(_fail(record, reason), ours=ours), now)

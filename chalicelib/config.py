@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from chalicelib.errors import StaleConfig
-from chalicelib.model import Json, Notify, Provider, Source, Step
+from chalicelib.model import Json, Notify, Provider, Source, Step, Supersede
 
 VERSION = 1
 """The version of the compiled form that this code reads."""
@@ -23,6 +23,8 @@ class Forge:
         clone: an address with `{repository}` in it.
         key: name of the secret that opens its repositories; None for public ones.
         webhook: names of the secrets that its deliveries may be signed with.
+        api: base address of its REST API, without a slash at its end; None where it has none that we speak.
+        token: name of the secret that opens it; None = the forge is not reconciled.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Forge:
     clone: str
     key: str | None
     webhook: tuple[str, ...]
+    api: str | None = None
+    token: str | None = None
 
     def source(self, repository: str) -> Source:
         """How a repository (`owner/name`, already checked) is cloned."""
@@ -61,6 +65,7 @@ class Pipeline:
     timeout_s: int
     pool: str
     map: Mapping[str, str] = field(default_factory=dict)
+    supersede: Supersede = Supersede.QUEUED
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,15 @@ def text(folder: Path | None = None) -> bytes:
 
 
 def _forge(name: str, forge: Mapping[str, Json]) -> Forge:
-    return Forge(name, Provider(forge["provider"]), forge["clone"], forge["key"], tuple(forge["webhook"]))
+    return Forge(
+        name,
+        Provider(forge["provider"]),
+        forge["clone"],
+        forge["key"],
+        tuple(forge["webhook"]),
+        forge.get("api"),
+        forge.get("token"),
+    )
 
 
 def _pipeline(pipeline: Mapping[str, Json]) -> Pipeline:
@@ -139,4 +152,5 @@ def _pipeline(pipeline: Mapping[str, Json]) -> Pipeline:
         timeout_s=pipeline["timeout_s"],
         pool=pipeline["pool"],
         map=pipeline["map"],
+        supersede=Supersede(pipeline.get("supersede", Supersede.QUEUED)),
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import beanstalk
-from chalicelib.beanstalk import Notice, Seen
+from chalicelib.beanstalk import Call, Notice, Seen
 from chalicelib.edge import Edge
+from chalicelib.errors import Outrun
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
 from chalicelib.store import Store
 
@@ -33,21 +34,24 @@ _PASSING = frozenset({DeploymentState.PREPARED, DeploymentState.WAITING_READY})
 Clock = Callable[[], datetime]
 
 
-def utc_now() -> datetime:
-    """To the millisecond, as records hold it."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+def to_the_millisecond(moment: datetime) -> datetime:
+    """As records hold it."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def advance_deployment(deployment_id: str, *, edge: Edge, now: datetime, clock: Clock = utc_now) -> Deployment | None:
+def advance_deployment(deployment_id: str, *, edge: Edge, now: datetime) -> Deployment | None:
     """Advance a deployment that was found due; at its end its environment is free and its run awake.
 
     Args:
-        now: when it was found due. That may lie a while back: what is written and called is timed by `clock`.
+        now: when it was found due. That may lie a while back: what is written and called has its own time.
 
     Returns:
         The record as it stands; None when there is none.
     """
+
+    def clock() -> datetime:
+        return to_the_millisecond(edge.now())
+
     record = edge.store.deployment(deployment_id)
     # The index counts what falls due within its second.
     if record is None or record.due_at is None or record.due_at > now + timedelta(seconds=1):
@@ -78,11 +82,14 @@ def drive(deployment: Deployment, *, store: Store, client: ElasticBeanstalkClien
         moved = _unseen(deployment, error, clock())
         return moved if store.move_deployment(deployment, moved) else _current(store, deployment)
     moved, call = beanstalk.advance(deployment, seen, clock())
-    if _leaves_prepared(deployment, moved) and not _take_lock(deployment, store):
-        busy = f"another deployment to {deployment.environment} is under way"
-        moved, call = beanstalk.delayed(deployment, busy, clock()), None
+    if _leaves_prepared(deployment, moved):
+        moved, call = _in_turn(deployment, moved, call, store, clock())
     if not store.move_deployment(deployment, moved):
-        return _current(store, deployment)
+        current = _current(store, deployment)
+        if current.state in DEPLOYMENT_ENDS:
+            # It ended while we were held up: the lock that we have just taken for it is nobody's any more.
+            store.release_lock(beanstalk.lock_name(current), current.id)
+        return current
     if moved.state is not deployment.state:
         log.info("deployment %s", moved.state, extra={"deployment": moved.id, "reason": moved.reason})
     return _update(moved, store, client, clock) if call else moved
@@ -161,16 +168,29 @@ def _leaves_prepared(old: Deployment, new: Deployment) -> bool:
     return old.state is DeploymentState.PREPARED and new.state not in {DeploymentState.PREPARED, DeploymentState.FAILED}
 
 
+def _in_turn(
+    deployment: Deployment, moved: Deployment, call: Call | None, store: Store, now: datetime
+) -> tuple[Deployment, Call | None]:
+    """What was decided, if the environment is ours now; else a pause, or the end where a newer run stands in line."""
+    try:
+        if _take_lock(deployment, store):
+            return moved, call
+    except Outrun as outrun:
+        return beanstalk.outrun(deployment, outrun.by, now), None
+    busy = f"another deployment to {deployment.environment} is under way"
+    return beanstalk.delayed(deployment, busy, now), None
+
+
 def _take_lock(deployment: Deployment, store: Store) -> bool:
     name = beanstalk.lock_name(deployment)
-    if store.acquire_lock(name, deployment.id, epoch=0):
+    if store.acquire_in_order(name, deployment.id, deployment.run):
         return True
     holder = store.lock_holder(name)
     other = store.deployment(holder) if holder else None
     if holder and (other is None or other.state in DEPLOYMENT_ENDS):
         # It came to its end while somebody was about to take the lock for it.
         store.release_lock(name, holder)
-    return store.acquire_lock(name, deployment.id, epoch=0)
+    return store.acquire_in_order(name, deployment.id, deployment.run)
 
 
 def _settle(record: Deployment, edge: Edge, now: datetime) -> Deployment:

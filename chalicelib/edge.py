@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
+from chalicelib.clock import Clock, steady
+from chalicelib.model import Result
 from chalicelib.objects import Objects
 from chalicelib.queue import Queue
+from chalicelib.records.table import Table
 from chalicelib.secrets import Secrets
 from chalicelib.settings import Settings
 from chalicelib.store import Store
@@ -29,12 +34,24 @@ _ONCE = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeou
 _OF_SERVICE = {"elasticbeanstalk": _ONCE, "sesv2": _ONCE}
 
 
+def by_mail(edge: Edge, result: Result, address: str) -> str:
+    """Told by a mail through SES."""
+    # Templates and mail are of no use to a webhook: its cold start does not wait for them.
+    from chalicelib.mail import send  # noqa: PLC0415
+    from chalicelib.reports.email import Console, render  # noqa: PLC0415
+
+    mail = render(result, to=address, console=Console(log_command=f"tau log {result.run}"))
+    return send(edge.client("sesv2"), edge.settings.sender, mail)
+
+
 @dataclass(frozen=True)
 class Edge:
     """What an installation is made of at AWS.
 
     Args:
         client: `client(service, region)` makes or finds a client; region None = the installation's own.
+        now: the time of day as AWS has it, UTC: what goes into records.
+        post: `post(edge, result, address)` tells somebody of an end; returns the message's id.
     """
 
     settings: Settings
@@ -43,6 +60,8 @@ class Edge:
     secrets: Secrets
     region: str
     client: Callable[..., Any]
+    now: Callable[[], datetime]
+    post: Callable[[Edge, Result, str], str] = by_mail
 
     @cached_property
     def objects(self) -> Objects:
@@ -68,22 +87,28 @@ def connect(
     # Clients may be used by several threads at once, a session may not.
     # https://boto3.amazonaws.com/v1/documentation/api/latest/guide/session.html#multithreading-or-multiprocessing-with-sessions
     making = threading.Lock()
+    # Who is asked for one answer at a time may be frozen between two, as a function at AWS is.
+    ticks = steady if patient else time.time
+    clock = Clock(ticks)
 
     @lru_cache(maxsize=32)
     def client(service: str, region: str | None = None) -> Any:
         with making:
-            return session.client(  # type: ignore[call-overload] # any service
+            made = session.client(  # type: ignore[call-overload] # any service
                 service,
                 region_name=region,
                 endpoint_url=endpoint,
                 config=_OF_SERVICE.get(service, _CONFIG if patient else _SOON),
             )
+        clock.listen(made)
+        return made
 
     return Edge(
         settings=settings,
-        store=Store(client("dynamodb"), settings.table),
+        store=Store(Table(client("dynamodb"), settings.table)),
         queue=Queue(client("sqs"), settings.queue_prefix),
-        secrets=Secrets(client("ssm"), settings.secrets_prefix),
+        secrets=Secrets(client("ssm"), settings.secrets_prefix, ticks),
         region=session.region_name or "",
         client=client,
+        now=clock.now,
     )

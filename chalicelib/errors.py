@@ -64,6 +64,10 @@ class StepErrored(TauError):
     """We broke, or something we lean on did: a registry that is down, a missing secret. Tried once more."""
 
 
+class NeedsAttention(StepErrored):
+    """What was begun may be half done, and doing it again could do harm: a person looks first. Not tried once more."""
+
+
 class MissingSecret(StepErrored):
     """A secret that ci.yml names is not in the store, or may not be read."""
 
@@ -77,6 +81,18 @@ class LostClaim(TauError):
 
 class LockBusy(TauError):
     """Another run holds the lock: park."""
+
+
+class Outrun(TauError):
+    """A newer run has taken this one's place where it was about to act. End superseded.
+
+    Args:
+        by: the newer run's id.
+    """
+
+    def __init__(self, reason: str, by: str) -> None:
+        super().__init__(reason)
+        self.by = by
 
 
 class NotThere(TauError):

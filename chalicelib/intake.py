@@ -11,13 +11,16 @@ from datetime import datetime
 from botocore.exceptions import BotoCoreError, ClientError
 from ulid import ULID
 
-from chalicelib import providers, wire
+from chalicelib import providers, superseding, wire
 from chalicelib.config import Config, Forge
 from chalicelib.edge import Edge
 from chalicelib.errors import BadDelivery, MissingSecret, UnknownForge
-from chalicelib.model import Delivery, Event, EventKind, Job, Json, Message, Run, RunState
+from chalicelib.model import Delivery, Event, EventKind, Job, Json, Message, Origin, Run, RunState
 from chalicelib.plan import Plan, plan
-from chalicelib.records.deliveries import Accepted
+from chalicelib.providers import reconciled
+from chalicelib.records.deliveries import Accepted, Seen, delivery_of
+from chalicelib.records.refs import Ref
+from chalicelib.records.table import Place
 
 log = logging.getLogger("tau.intake")
 
@@ -25,6 +28,11 @@ MOST_BYTES = 6 * 1024 * 1024
 """Lambda takes no larger request; https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 # A zipped body up to this size lies in its item, which DynamoDB limits to 400 KB with everything else.
 _INLINE_BYTES = 300 * 1024
+
+
+def ulid(now: datetime) -> str:
+    """A new id; ids sort by their time."""
+    return str(ULID.from_datetime(now))
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ def receive(
     edge: Edge,
     now: datetime,
     keep_config: Callable[[], None] = lambda: None,
+    new_id: Callable[[datetime], str] = ulid,
 ) -> Answer:
     """Verify, read, plan, record, wake.
 
@@ -53,6 +62,7 @@ def receive(
         body: the exact bytes.
         pinned: the forge that the address names (`/hooks/{forge}`), or None.
         keep_config: writes down the ci.yml that planned; called before the first record, never for a refusal.
+        new_id: makes the delivery's ULID.
 
     Raises:
         BadSignature, BadDelivery, UnknownForge: nothing was written.
@@ -63,7 +73,7 @@ def receive(
     forge = find_forge(headers, pinned, config)
     delivery = Delivery(forge.name, forge.provider, headers, body)
     providers.verify(delivery, _secrets(forge, edge))
-    accepted = accept(delivery, config, now)
+    accepted = accept(delivery, config, now, new_id(now))
     if accepted.events and all(event.kind is EventKind.PING for event in accepted.events):
         return Answer(200, {"runs": [], "reason": "pong"})
     keep_config()
@@ -111,13 +121,15 @@ def find_forge(headers: Mapping[str, tuple[str, ...]], pinned: str | None, confi
 
 
 def accept(delivery: Delivery, config: Config, now: datetime, delivery_id: str | None = None) -> Accepted:
-    """Everything that follows from a verified delivery; pure but for the ULID, which may be given.
+    """Everything that follows from a verified delivery, or a reconciled one; pure but for the ULID, which may be given.
 
     The run ids follow from the delivery's id: planning a delivery again gives the same runs.
     """
-    events = tuple(providers.read(delivery))
+    # What a webhook brings is never read as ours: nothing but the reconciler makes such a delivery.
+    read = reconciled.read if delivery.origin is Origin.RECONCILED else providers.read
+    events = tuple(read(delivery))
     plans = [plan(event, config) for event in events]
-    accepted_id = delivery_id or str(ULID.from_datetime(now))
+    accepted_id = delivery_id or ulid(now)
     return Accepted(
         id=accepted_id,
         delivery=delivery,
@@ -129,6 +141,20 @@ def accept(delivery: Delivery, config: Config, now: datetime, delivery_id: str |
     )
 
 
+def accept_again(record: Mapping[str, Json], body: bytes, config: Config) -> Accepted:
+    """What a delivery was accepted as, from its record: to finish what was begun.
+
+    Args:
+        record: as `Store.delivery` reads it.
+        config: the ci.yml that the record names.
+    """
+    delivery_id = record["pk"].removeprefix("delivery#")
+    accepted = accept(delivery_of(record, body), config, wire.time_of(record["received_at"]), delivery_id)
+    # Some of its events may have been no news.
+    news = set(record["runs"])
+    return replace(accepted, runs=tuple(run for run in accepted.runs if run.id in news))
+
+
 def _run(job: Job, delivery_id: str, event_index: int, now: datetime) -> Run:
     seed = wire.key(delivery_id, str(event_index), job.pipeline).encode()
     time_part = ULID.from_str(delivery_id).bytes[:6]
@@ -136,15 +162,33 @@ def _run(job: Job, delivery_id: str, event_index: int, now: datetime) -> Run:
     return Run(id=run_id, delivery=delivery_id, job=job, state=RunState.QUEUED, created_at=now)
 
 
+def take_found(accepted: Accepted, read: Mapping[Place, Ref], edge: Edge) -> None:
+    """Record and wake what a look at a forge found.
+
+    Args:
+        read: the refs as they were when the forge was asked.
+
+    Raises:
+        RefMoved: some are spoken of by a delivery that came meanwhile; nothing was written.
+    """
+    edge.store.record_found(accepted, read)
+    for run in accepted.runs:
+        wake(run, edge)
+    superseding.ask_older(accepted.runs, edge, accepted.received_at)
+
+
 def _record_and_wake(accepted: Accepted, edge: Edge) -> Answer:
     accepted = _body_aside(accepted, edge)
-    seen = edge.store.record(accepted)
-    if seen:
-        return Answer(200, {"delivery": seen.delivery, "runs": list(seen.runs), "reason": "this body was seen before"})
-    unsent = tuple(run.id for run in accepted.runs if not wake(run, edge))
-    if not accepted.runs:
-        return Answer(200, {"delivery": accepted.id, "runs": [], "reason": why_nothing(accepted)})
-    return Answer(202, {"delivery": accepted.id, "runs": [run.id for run in accepted.runs]}, unsent)
+    written = edge.store.record(accepted)
+    if isinstance(written, Seen):
+        reason = "this body was seen before"
+        return Answer(200, {"delivery": written.delivery, "runs": list(written.runs), "reason": reason})
+    unsent = tuple(run.id for run in written.runs if not wake(run, edge))
+    superseding.ask_older(written.runs, edge, written.received_at)
+    runs = [*(run.id for run in written.runs), *written.known]
+    if not written.runs:
+        return Answer(200, {"delivery": written.id, "runs": runs, "reason": why_nothing(written)})
+    return Answer(202, {"delivery": written.id, "runs": runs}, unsent)
 
 
 def wake(run: Run, edge: Edge) -> bool:

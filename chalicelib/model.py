@@ -64,6 +64,25 @@ class WaitingFor(StrEnum):
     RETRY = "retry"
 
 
+class Supersede(StrEnum):
+    """What a newer push does to a pipeline's older runs of the same ref.
+
+    *queued*: those not yet begun give way. *running*: also one that builds or tests is stopped. *never*: each is built.
+    A deployment that was begun is finished under every one of these.
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    NEVER = "never"
+
+
+class Origin(StrEnum):
+    """Who brought a delivery: a forge's webhook, or our own look at the forge."""
+
+    WEBHOOK = "webhook"
+    RECONCILED = "reconciled"
+
+
 class StepStatus(StrEnum):
     """What came of a step. *errored* is ours, *failed* is the code's."""
 
@@ -85,7 +104,9 @@ ENDS = frozenset(
 )
 
 TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
-    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.WAITING, RunState.CANCELLED, RunState.SUPERSEDED}),
+    RunState.QUEUED: frozenset(
+        {RunState.RUNNING, RunState.WAITING, RunState.ERRORED, RunState.CANCELLED, RunState.SUPERSEDED}
+    ),
     # running -> running is a take-over: another runner claims with the next epoch.
     RunState.RUNNING: frozenset({RunState.RUNNING, RunState.WAITING, *ENDS}),
     # waiting -> running does not exist: whoever makes the condition true queues the run, a claim starts it.
@@ -110,13 +131,14 @@ class Delivery:
 
     Args:
         headers: names lower-cased, every value that was sent for the name, in order.
-        body: the exact bytes that were signed.
+        body: the exact bytes that were signed; where it is reconciled, our own JSON of what was found.
     """
 
     forge: str
     provider: Provider
     headers: Mapping[str, tuple[str, ...]]
     body: bytes
+    origin: Origin = Origin.WEBHOOK
 
     def header(self, name: str) -> str | None:
         """The value of a header that came exactly once, else None."""
@@ -134,6 +156,18 @@ class Pusher:
 
 
 @dataclass(frozen=True)
+class Pull:
+    """A pull request.
+
+    Args:
+        head: its newest commit, as much of the hash as the forge tells; None = it is not open any more.
+    """
+
+    number: int
+    head: str | None = None
+
+
+@dataclass(frozen=True)
 class Event:
     """What happened to one ref of one repository.
 
@@ -146,6 +180,7 @@ class Event:
         before, after: full object ids; None = nothing on that side. `after` of an annotated tag is the tag object.
         commit: what to check out; None = nothing to build.
         truncated: the payload does not list every commit.
+        pull: which pull request, where it is about one.
         reason: why it is `ignored`, in words; None otherwise.
     """
 
@@ -167,6 +202,7 @@ class Event:
     head_commit_message: str | None = None
     repository_id: str | None = None
     fork: bool = False
+    pull: Pull | None = None
     reason: str | None = None
 
 
@@ -239,6 +275,36 @@ class Job:
     config: str
     pool: str = "default"
     timeout_s: int = 3600
+    supersede: Supersede = Supersede.QUEUED
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Somebody asks the holder of a run to stop it.
+
+    Args:
+        state: the end that is asked for: cancelled or superseded.
+        by: who asks: a person (`sam@laptop`), or the newer run's id.
+    """
+
+    state: RunState
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A push whose run was superseded: its successor's mail names it, and goes to its pusher too.
+
+    Args:
+        to: address of whoever pushed it, or None where the payload says none.
+        by, message: the pusher's name, and the first line of the commit's message.
+    """
+
+    commit: str | None
+    to: str | None = None
+    by: str | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True)
@@ -255,6 +321,9 @@ class Run:
         tell: who is still to be told: `email:<address>` -> {"state": "due" | "told" | "failed", ...}.
         due_at: when somebody should look if nobody has; None at a told end.
         results: what came of the steps so far, by the step's index as text.
+        stop: that it should stop, where somebody has asked for it; its holder decides when.
+        handed: by run id, the superseded runs whose people this one tells; `hands` counts how many were ever handed.
+        followed_until: somebody reads the log as it is written, until then.
     """
 
     id: str
@@ -275,11 +344,25 @@ class Run:
     journal: tuple[Mapping[str, Json], ...] = ()
     tell: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     results: Mapping[str, StepResult] = field(default_factory=dict)
+    stop: Stop | None = None
+    handed: Mapping[str, Handed] = field(default_factory=dict)
+    hands: int = 0
+    followed_until: datetime | None = None
     v: int = VERSION
 
     @property
     def ended(self) -> bool:
         return self.state in ENDS
+
+    @property
+    def has_acted(self) -> bool:
+        """Whether it has begun anything that outsiders see, or may see: it does not give way to a newer run any more."""
+        return any(entry["kind"] == "intent" for entry in self.journal)
+
+    @property
+    def must_finish(self) -> bool:
+        """Whether it has begun something that is not stopped half-way: a version on its way to an environment."""
+        return any(entry.get("must_finish") for entry in self.journal)
 
 
 @dataclass(frozen=True)
@@ -321,6 +404,7 @@ class Result:
     ended_at: datetime
     steps: tuple[StepResult, ...] = ()
     reason: str | None = None
+    handed: Mapping[str, Handed] = field(default_factory=dict)
 
 
 class DeploymentState(StrEnum):
@@ -332,9 +416,10 @@ class DeploymentState(StrEnum):
     VERIFYING = "verifying"
     LIVE = "live"
     FAILED = "failed"
+    SUPERSEDED = "superseded"
 
 
-DEPLOYMENT_ENDS = frozenset({DeploymentState.LIVE, DeploymentState.FAILED})
+DEPLOYMENT_ENDS = frozenset({DeploymentState.LIVE, DeploymentState.FAILED, DeploymentState.SUPERSEDED})
 
 
 @dataclass(frozen=True)
@@ -352,6 +437,7 @@ class Deployment:
         timeout_s: how long one state may last; `deadline_at` is made of it.
         mark_at: the newest event that stood before we called, by Elastic Beanstalk's own clock.
         ready_at: when the environment was first seen Ready with our label.
+        outrun_by: the newer run for which it was given up before it began.
     """
 
     id: str
@@ -377,3 +463,4 @@ class Deployment:
     mark_at: datetime | None = None
     ready_at: datetime | None = None
     ours: bool = False
+    outrun_by: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +50,18 @@ def plan(event: Event, config: Config) -> Plan:
         else:
             verdicts.append(Verdict(pipeline.name, matched=True, reason=reason))
     return Plan(tuple(jobs), tuple(verdicts))
+
+
+def is_watched(forge: str, repository: str, config: Config) -> bool:
+    """Whether any pipeline is about this repository, whatever it answers to."""
+    event = Event(forge, config.forges[forge].provider, "", EventKind.PUSH, repository)
+    if _nothing_to_do(event):
+        return False
+    for pipeline in config.pipelines:
+        with contextlib.suppress(_No):
+            _catch(event, pipeline)
+            return True
+    return False
 
 
 class _No(Exception):
@@ -132,6 +145,7 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
         config=config.hash,
         pool=pipeline.pool,
         timeout_s=pipeline.timeout_s,
+        supersede=pipeline.supersede,
     )
 
 

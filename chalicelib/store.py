@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from chalicelib.records.breakers import BreakerRecords
+from chalicelib.records.configs import ConfigRecords
+from chalicelib.records.dead import DeadRecords
 from chalicelib.records.deliveries import DeliveryRecords
 from chalicelib.records.deployments import DeploymentRecords
 from chalicelib.records.due import DueRecords
+from chalicelib.records.ends import EndRecords
 from chalicelib.records.locks import LockRecords
+from chalicelib.records.looks import LookRecords
 from chalicelib.records.runs import RunRecords
 from chalicelib.records.sundry import SundryRecords
 from chalicelib.records.table import Table
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
-
-class Store(DeliveryRecords, RunRecords, DeploymentRecords, LockRecords, DueRecords, SundryRecords):
+class Store(
+    DeliveryRecords,
+    RunRecords,
+    EndRecords,
+    DeploymentRecords,
+    LockRecords,
+    ConfigRecords,
+    DueRecords,
+    SundryRecords,
+    DeadRecords,
+    BreakerRecords,
+    LookRecords,
+):
     """Everything that is remembered. Each base holds one kind of record; none knows another's."""
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self.table = Table(client, table)
+    def __init__(self, table: Table) -> None:
+        self.table = table

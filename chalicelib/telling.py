@@ -8,9 +8,7 @@ from datetime import datetime, timedelta
 from chalicelib import wire
 from chalicelib.edge import Edge
 from chalicelib.errors import MailDelayed, TauError
-from chalicelib.mail import send
 from chalicelib.model import Json, Result, Run, RunState, StepResult, StepStatus
-from chalicelib.reports.email import Console, render
 
 _AGAIN_AFTER = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(minutes=10)
@@ -27,6 +25,7 @@ def result_of(run: Run, state: RunState, reason: str | None, now: datetime) -> R
         ended_at=run.ended_at or now,
         steps=_steps(run),
         reason=reason,
+        handed=run.handed,
     )
 
 
@@ -59,8 +58,7 @@ def _tell_one(whom: str, notice: Mapping[str, Json], result: Result, edge: Edge,
     attempts = notice["attempts"] + 1
     address = whom.removeprefix("email:")
     try:
-        mail = render(result, to=address, console=Console(log_command=f"tau log {result.run}"))
-        message_id = send(edge.client("sesv2"), edge.settings.sender, mail)
+        message_id = edge.post(edge, result, address)
     except MailDelayed as error:
         state = "due" if attempts < _GIVE_UP_AFTER else "failed"
         return {"state": state, "attempts": attempts, "reason": str(error)}

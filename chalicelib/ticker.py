@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import intake, wire
+from chalicelib.burying import DEFAULT_POOL, bury_dead
 from chalicelib.config import parse
 from chalicelib.deployer import advance_deployment
 from chalicelib.edge import Edge
-from chalicelib.errors import NotThere, TauError
-from chalicelib.model import Run, RunState
-from chalicelib.records.deliveries import delivery_of
+from chalicelib.errors import BadRecord, LostClaim, NotThere, TauError
+from chalicelib.model import Message, Run, RunState
+from chalicelib.queue import no_such_queue
 from chalicelib.records.due import Due
-from chalicelib.telling import tell
+from chalicelib.reports.whom import recipients
+from chalicelib.telling import notices, result_of, tell
 
 log = logging.getLogger("tau.ticker")
 
+QUEUE_WITHIN = timedelta(minutes=10)
+"""A run for whose pool there is no queue waits so long for one: its stack may just be made."""
 
-def tick(edge: Edge, now: datetime, *, ahead: timedelta = timedelta(0), most: int = 100) -> list[Due]:
+
+def tick(
+    edge: Edge,
+    now: datetime,
+    *,
+    ahead: timedelta = timedelta(0),
+    most: int = 100,
+    bury: bool = True,
+    pools: Iterable[str] = (DEFAULT_POOL,),
+) -> list[Due]:
     """Do what is due now; one item that fails does not keep the others waiting.
+
+    Args:
+        bury: False for those who have no right to the dead queues: everybody but the Lambda.
+        pools: whose dead queues are read.
 
     Returns:
         What was due, and what falls due within `ahead`.
@@ -31,8 +49,12 @@ def tick(edge: Edge, now: datetime, *, ahead: timedelta = timedelta(0), most: in
     for due in (one for one in found if one.at <= now):
         try:
             _do(due, edge, now)
+        except BadRecord as error:
+            log.debug("left to a newer program", extra={"kind": due.kind, "id": due.id, "error": str(error)})
         except (TauError, ClientError, BotoCoreError) as error:
             log.warning("left for the next tick", extra={"kind": due.kind, "id": due.id, "error": str(error)})
+    if bury:
+        bury_dead(pools, edge, now)
     return found
 
 
@@ -58,8 +80,31 @@ def _do_run(run: Run, edge: Edge, now: datetime) -> None:
     else:
         message = edge.store.call_again(run, now)
     if message:
+        _send(message, run, edge, now)
+
+
+def _send(message: Message, run: Run, edge: Edge, now: datetime) -> None:
+    try:
         edge.queue.send(message, pool=run.job.pool, group=run.job.source.repository)
-        log.info("woken", extra={"run": run.id, "state": run.state, "waiting_for": run.waiting_for})
+    except ClientError as error:
+        if run.state is RunState.QUEUED and no_such_queue(error) and now - run.created_at > QUEUE_WITHIN:
+            _end_without_queue(edge.store.run(run.id), edge, now)
+            return
+        raise
+    log.info("woken", extra={"run": run.id, "state": run.state, "waiting_for": run.waiting_for})
+
+
+def _end_without_queue(run: Run, edge: Edge, now: datetime) -> None:
+    """Nobody can ever hear of this run: say so, instead of calling it for ever."""
+    if run.state is not RunState.QUEUED:
+        return  # somebody had an older message of it in hand
+    reason = f"there is no queue for the pool {run.job.pool}: create it (infra/pool.yml), or correct runs_on in ci.yml"
+    told = notices(recipients(result_of(run, RunState.ERRORED, reason, now), None))
+    try:
+        edge.store.end_unclaimed(run, RunState.ERRORED, reason=reason, tell=told, now=now)
+    except LostClaim:
+        return
+    log.warning("ended", extra={"run": run.id, "state": RunState.ERRORED, "reason": reason})
 
 
 def _finish_planning(delivery_id: str, edge: Edge) -> None:
@@ -69,9 +114,8 @@ def _finish_planning(delivery_id: str, edge: Edge) -> None:
     body = record["body"]
     if body is None:
         body = wire.unzipped(edge.objects.get(record["body_key"]))
-    received_at = wire.time_of(record["received_at"])
     config = parse(json.loads(edge.store.config(record["config"])))
-    accepted = intake.accept(delivery_of(record, body), config, received_at, delivery_id)
+    accepted = intake.accept_again(record, body, config)
     edge.store.finish_planning(accepted)
     for run in accepted.runs:
         intake.wake(run, edge)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from chalicelib.errors import BadRecord
 from chalicelib.model import Json
 
 Noun = TypeVar("Noun")
+Reader = Callable[[Json], Any]
 
 
 def to_json(noun: object) -> Json:
@@ -33,14 +34,17 @@ def to_json(noun: object) -> Json:
     return noun
 
 
-def from_json(kind: type[Noun], data: Json) -> Noun:
+def from_json(kind: type[Noun], data: Json, **known: object) -> Noun:
     """Data that `to_json` made, as the noun again; fields of a newer version are passed over.
+
+    Args:
+        known: fields that have been read already.
 
     Raises:
         BadRecord: a field is missing, or holds what this program does not know.
     """
     try:
-        noun: Noun = _read(kind, data)
+        noun: Noun = _read_noun(kind, data, known) if known else _reader(cast(Any, kind))(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadRecord(f"this is no {kind.__name__} that this program can read: {error!r}") from error
     return noun
@@ -93,33 +97,45 @@ def key(*parts: str) -> str:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _read(kind: Any, data: Json) -> Any:  # noqa: PLR0911 - one return for each kind of type
-    origin = get_origin(kind)
+def _reader(kind: Any) -> Reader:  # noqa: PLR0911 - one return for each kind of type
+    """How data of a type is read; worked out once for each type, since records are read all the time."""
+    origin, inside = get_origin(kind), get_args(kind)
     if origin in {Union, UnionType}:
-        (inner,) = (option for option in get_args(kind) if option is not NoneType)
-        return None if data is None else _read(inner, data)
+        (inner,) = (_reader(option) for option in inside if option is not NoneType)
+        return lambda data: None if data is None else inner(data)
     if origin is tuple:
-        return tuple(_read(get_args(kind)[0], value) for value in data)
+        item = _reader(inside[0])
+        return lambda data: tuple([item(value) for value in data])
     if origin is not None and issubclass(origin, Mapping):
-        return {name: _read(get_args(kind)[1], value) for name, value in data.items()}
+        value_of = _reader(inside[1])
+        return lambda data: {name: value_of(value) for name, value in data.items()}
     if kind is datetime:
-        return time_of(data)
+        return time_of
     if dataclasses.is_dataclass(kind):
-        return _read_noun(kind, data)
+        return lambda data: _read_noun(kind, data)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(data)
+        return kind
+    return _as_it_is
+
+
+def _as_it_is(data: Json) -> Any:
     return data
 
 
-def _read_noun(kind: Any, data: Mapping[str, Json]) -> Any:
-    hints = _hints(kind)
-    fields = {
-        field.name: _read(hints[field.name], data[field.name])
-        for field in dataclasses.fields(kind)
-        if field.name in data or (field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING)
-    }
+def _read_noun(kind: Any, data: Mapping[str, Json], known: Mapping[str, object] = MappingProxyType({})) -> Any:
+    fields = dict(known)
+    for name, read, needed in _fields(kind):
+        if name not in fields and (needed or name in data):
+            fields[name] = read(data[name])
     return kind(**fields)
+
+
+@cache
+def _fields(kind: Any) -> tuple[tuple[str, Reader, bool], ...]:
+    """Name and reader of each field, and whether it has no default."""
+    hints = get_type_hints(kind)
+    missing = dataclasses.MISSING
+    return tuple(
+        (field.name, _reader(hints[field.name]), field.default is missing and field.default_factory is missing)
+        for field in dataclasses.fields(kind)
+    )

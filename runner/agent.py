@@ -2,119 +2,145 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from types import FrameType
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib import burying
 from chalicelib.errors import BadRecord, LockBusy, LostClaim, NotThere, TauError
-from chalicelib.model import Message, Run, RunState, StepStatus, WaitingFor
-from chalicelib.queue import BadMessage, Received, decode
-from chalicelib.records.runs import MOST_ATTEMPTS
-from chalicelib.reports.whom import recipients
-from chalicelib.telling import notices, result_of, tell
+from chalicelib.model import Message, Run, RunState, WaitingFor
+from chalicelib.queue import BadMessage, NewerMessage, Received, decode
+from chalicelib.records.breakers import Breaker
 from runner import leftovers
-from runner.holding import Holding, hidden_s
-from runner.run import Ended, Parked, Tools, enact
+from runner.claim import Claim
+from runner.holding import hidden_s
+from runner.run import Tools
+from runner.slots import Slots
+from runner.stopping import Why
 
 log = logging.getLogger("tau.agent")
 
 _PAUSE_S = 5
-_PAUSE_STEP_S = 0.1
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What a run that another runner holds looked like, by our own clock."""
-
-    epoch: int
-    beat: int
-    since: float
-
-
-class Stopped(BaseException):
-    """SIGTERM while idle: leave the long poll. Not an Exception: nobody may mistake it for a failure."""
+# A repository that has its share of this runner: its message comes back soon, and others get their turn.
+_TURN_S = 5
+# The queue gives a message up that was received fifty times (infra/stack.yml).
+_MOST_TURNS = 30
+_MOST_WATCHED = 10
+_SHORT_POLL_S = 2
 
 
 class Agent:
-    """One runner: one run at a time, from one pool's queue.
+    """One runner: up to `jobs` runs at a time, from one pool's queue.
 
     Args:
         tools: what every run needs.
         wait_s: length of a long poll.
+        on_drained: is called when it takes no more messages and the last run in hand is over: `serve` may still be in
+            its long poll, and nobody has to wait for that.
     """
 
     def __init__(
-        self, tools: Tools, pool: str, *, wait_s: int = 20, clock: Callable[[], float] = time.monotonic
+        self,
+        tools: Tools,
+        pool: str,
+        *,
+        jobs: int = 1,
+        wait_s: int = 20,
+        on_drained: Callable[[], object] = lambda: None,
     ) -> None:
         self._tools = tools
         self._edge = tools.edge
+        self._pace = tools.pace
         self._pool = pool
         self._wait_s = wait_s
-        self._clock = clock
-        self._watched: dict[str, Watched] = {}
-        self._idle = False
-        self._told = False
-        self.stopping = threading.Event()
-        self.parked = threading.Event()
+        self._on_drained = on_drained
+        self._slots = Slots(jobs, tools.pace)
+        self._claims: set[Claim] = set()
+        self._answering: set[str] = set()
+        self._watched = 0
+        self._rests_until = tools.pace.monotonic()
+        self._handing_back = False
+        self.stopping = tools.pace.flag()
+        self.parked = tools.pace.flag()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is in hand: not only the next long poll."""
+        return bool(self._answering)
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The runs in hand."""
+        return tuple(claim.run_id for claim in list(self._claims))
 
     # --- the loop ---------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Take messages until SIGTERM; the run in hand is finished first."""
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
+        """Take messages until told to drain; return when the runs in hand are finished, or handed back."""
         leftovers.reap(self._tools.docker, self._edge.settings.system, self._edge.store.run)
-        log.info("ready", extra={"runner": self._tools.runner, "pool": self._pool})
-        # In the middle of a long poll nothing is in hand.
-        with contextlib.suppress(Stopped):
-            while not self.stopping.is_set():
-                self.take_one()
+        log.info("ready", extra={"runner": self._tools.runner, "pool": self._pool, "jobs": self._slots.most})
+        while not self.stopping.is_set():
+            self.take_one()
+        self._slots.wait_until_idle()
         log.info("stopped", extra={"runner": self._tools.runner})
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        # A signal may come while the first one is being answered: Event's lock, and logging's, would wait for itself.
-        if self._told:
-            return
-        self._told = True
+    def drain(self) -> None:
+        """Take no more messages."""
         self.stopping.set()
-        if self._idle:
-            raise Stopped
+        self._slots.wake()
+
+    def hand_back(self) -> None:
+        """Stop the runs in hand too, for another runner to go on with."""
+        self._handing_back = True
+        self.drain()
+        for claim in list(self._claims):
+            claim.stopping.ask(Why.HANDED_BACK)
 
     def take_one(self) -> None:
-        """Wait for a message and answer it."""
+        """Wait for a free place and a message, and have it answered beside."""
+        rest_s = self._rests_until - self._pace.monotonic()
+        if rest_s > 0:
+            self._slots.rest(rest_s)
+        if not self._slots.take(self.stopping):
+            return
+        received = None
         try:
             received = self._receive()
-            if received:
-                self.answer(received)
+        except (ClientError, BotoCoreError) as error:
+            log.warning("no message can be fetched", extra={"error": str(error)})
+            self.stopping.wait(_PAUSE_S)
+        finally:
+            if received is None:
+                self._slots.give()
+        if received:
+            self._pace.start(lambda: self._answer_and_give(received), "answer")
+
+    def _receive(self) -> Received | None:
+        # Its place may be the one that a watcher lent, and who takes a run over should not wait for a long poll.
+        wait_s = min(self._wait_s, _SHORT_POLL_S) if self._slots.wanted_back else self._wait_s
+        received = self._edge.queue.receive(self._pool, wait_s=wait_s, hidden_s=hidden_s(self._edge.settings.lease_s))
+        if received is None:
+            return None
+        # In this order: whoever has told us to stop and then finds nothing in hand may end the process.
+        self._answering.add(received.receipt)
+        if self.stopping.is_set():
+            self._answering.discard(received.receipt)
+            self._edge.queue.hide(received, 0)
+            return None
+        return received
+
+    def _answer_and_give(self, received: Received) -> None:
+        try:
+            self.answer(received)
         except (ClientError, BotoCoreError, TauError) as error:
             # The message stays in the queue; a run in hand is taken over when its beat has stood still.
             log.warning("trying again soon", extra={"error": str(error)})
-            self._pause()
-
-    def _pause(self) -> None:
-        """Not `stopping.wait`: a signal is answered in this very thread, and would wait for the lock that it holds."""
-        until = self._clock() + _PAUSE_S
-        while self._clock() < until and not self.stopping.is_set():
-            time.sleep(_PAUSE_STEP_S)
-
-    def _receive(self) -> Received | None:
-        self._idle = True
-        try:
-            if self.stopping.is_set():
-                return None
-            return self._edge.queue.receive(
-                self._pool, wait_s=self._wait_s, hidden_s=hidden_s(self._edge.settings.lease_s)
-            )
         finally:
-            self._idle = False
+            self._answering.discard(received.receipt)
+            self._slots.give()
+            if self.stopping.is_set() and not self._answering:
+                self._on_drained()
 
     # --- one message ------------------------------------------------------------------------------
 
@@ -123,124 +149,110 @@ class Agent:
         try:
             message = decode(received.body)
             run = self._edge.store.run(message.run)
-        except (BadMessage, NotThere, BadRecord) as error:
-            # Perhaps a newer runner reads it; if nobody does, the queue moves it to its dead letters.
-            log.warning("message left", extra={"error": str(error)})
-            return
-        if self._may_claim(run, message):
-            self._claim(run, received)
-        self._acknowledge(message, received)
+        except (NewerMessage, BadRecord) as error:
+            # A newer runner reads it; if none ever comes, the queue moves it to its dead letters.
+            log.info("left to a newer runner", extra={"reason": str(error)})
+            self._edge.queue.hide(received, hidden_s(self._edge.settings.lease_s))
+        except (BadMessage, NotThere) as error:
+            log.warning("message buried", extra={"reason": str(error)})
+            burying.bury_message(received, str(error), self._edge, self._pace.now())
+        else:
+            self._answer(run, message, received)
 
-    def _acknowledge(self, message: Message, received: Received) -> None:
-        run = self._edge.store.run(message.run)
-        if run.ended or run.state is RunState.WAITING or run.send > message.send:
+    def _answer(self, run: Run, message: Message, received: Received) -> None:
+        if _has_done_its_work(message, run):
             self._edge.queue.delete(received)
-            self._watched.pop(run.id, None)
+        elif run.state is RunState.RUNNING:
+            self._watch(run, message, received)
+        else:
+            self._in_turn(run, received, self._edge.store.claim)
 
-    def _may_claim(self, run: Run, message: Message) -> bool:
-        if run.send > message.send:
-            return False
-        return run.state is RunState.QUEUED or (run.state is RunState.RUNNING and self._stands_still(run))
-
-    def _stands_still(self, run: Run) -> bool:
-        """Whether a run's beat has not moved for one lease of our own clock; begins to watch it otherwise."""
-        seen = self._watched.get(run.id)
-        if seen is None or (seen.epoch, seen.beat) != (run.epoch, run.beat):
-            self._watched[run.id] = Watched(run.epoch, run.beat, self._clock())
-            return False
-        return self._clock() - seen.since >= self._edge.settings.lease_s
-
-    def _claim(self, run: Run, received: Received) -> None:
-        now = self._tools.now()
-        claim = self._edge.store.claim if run.state is RunState.QUEUED else self._edge.store.take_over
+    def _watch(self, run: Run, message: Message, received: Received) -> None:
+        """Look at a run that somebody holds for one lease of our own clock; take it over if its beat stood still."""
+        lease_s = self._edge.settings.lease_s
+        self._edge.queue.hide(received, hidden_s(2 * lease_s))
+        if self._watched >= _MOST_WATCHED:
+            return
+        self._watched += 1
         try:
-            claimed = claim(run, self._tools.runner, now)
+            with self._slots.lent(self.stopping):
+                self.stopping.wait(lease_s)
+        finally:
+            self._watched -= 1
+        seen = self._edge.store.run(run.id)
+        if _has_done_its_work(message, seen):
+            # An end, and a parking, move no beat.
+            self._edge.queue.delete(received)
+        elif (seen.epoch, seen.beat) == (run.epoch, run.beat):
+            self._in_turn(seen, received, self._edge.store.take_over)
+
+    def _in_turn(self, run: Run, received: Received, how: Callable[..., Run]) -> None:
+        """Claim a run, unless its repository has its share of this runner."""
+        repository = run.job.source.name
+        if not (self._slots.enter(repository) or self._slots.enter_soon(repository, _TURN_S, self.stopping)):
+            self._give_back(run, received)
+            return
+        try:
+            if self.stopping.is_set():
+                # Told so while this one waited for its turn.
+                self._edge.queue.hide(received, 0)
+            else:
+                self._claim(run, received, how)
+        finally:
+            self._slots.leave(repository)
+
+    def _give_back(self, run: Run, received: Received) -> None:
+        # What comes next is most likely of the same repository.
+        self._rests_until = self._pace.monotonic() + _TURN_S
+        if received.receives < _MOST_TURNS:
+            self._edge.queue.hide(received, 0 if self.stopping.is_set() else _TURN_S)
+            return
+        # Nothing is wrong with it: a new message takes its place, before the queue gives this one up.
+        message = self._edge.store.call_again(run, self._pace.now())
+        if message:
+            self._edge.queue.send(message, pool=run.job.pool, group=run.job.source.repository)
+            self._edge.queue.delete(received)
+
+    def _claim(self, run: Run, received: Received, how: Callable[..., Run]) -> None:
+        now = self._pace.now()
+        breaker = self._edge.store.breaker(run.job.source.name)
+        if breaker and breaker.until > now and run.state is RunState.QUEUED:
+            self._leave_alone(run, breaker, received)
+            return
+        try:
+            claimed = how(run, self._tools.runner, now)
         except LostClaim:
             return
         except LockBusy:
-            if not self._edge.store.park_for_lock(run, now):
+            if self._edge.store.park_for_lock(run, now):
+                self._edge.queue.delete(received)
+            else:
                 # It came free in between; the message comes back at once.
                 self._edge.queue.hide(received, 0)
             return
-        self._watched.pop(run.id, None)
         log.info("claimed", extra={"run": run.id, "epoch": claimed.epoch, "attempts": claimed.attempts})
-        self._hold(claimed, received)
+        self._hold(claimed, received, tried_again=breaker is not None)
 
-    # --- one run ----------------------------------------------------------------------------------
+    def _leave_alone(self, run: Run, breaker: Breaker, received: Received) -> None:
+        """One of this repository's runs killed its runners: the others wait, and other repositories go on."""
+        reason = f"run {breaker.run} of {breaker.repository} killed its runners again and again: `tau dead` shows it"
+        if self._edge.store.park_queued(run, WaitingFor.RUNNER, breaker.until, reason):
+            self._edge.queue.delete(received)
 
-    def _hold(self, run: Run, received: Received) -> None:
+    def _hold(self, run: Run, received: Received, *, tried_again: bool) -> None:
+        claim = Claim(run, received, self._tools, tried_again=tried_again)
+        self._claims.add(claim)
+        if self._handing_back:
+            # It was claimed while the others were asked.
+            claim.stopping.ask(Why.HANDED_BACK)
         try:
-            with Holding(run, received, self._edge, self._tools.now) as holding:
-                outcome = self._outcome(run, holding.lost.is_set)
-                self._settle(run, outcome)
-        except LostClaim as error:
-            log.warning("claim lost", extra={"run": run.id, "error": str(error)})
-            return
-        if isinstance(outcome, Ended):
-            self._after_the_end(run)
-        else:
-            self.parked.set()
+            done = claim.enact()
+        finally:
+            self._claims.discard(claim)
+        if done:
+            self._edge.queue.delete(received)
+        self.parked.set()
 
-    def _outcome(self, run: Run, lost: Callable[[], bool]) -> Ended | Parked:
-        if run.attempts >= MOST_ATTEMPTS:
-            reason = f"its runner died {run.attempts} times while it held this run"
-            return Ended(RunState.ERRORED, reason, tuple(run.results.values()))
-        if run.epoch > 1:
-            try:
-                leftovers.reap(self._tools.docker, self._edge.settings.system, self._edge.store.run)
-            except (TauError, ClientError, BotoCoreError) as error:
-                # They are in nobody's way, and an engine that is gone is the next step's to tell.
-                log.warning("leftovers stay", extra={"run": run.id, "error": str(error)})
-        return enact(run, self._tools, lost)
 
-    def _settle(self, run: Run, outcome: Ended | Parked) -> None:
-        """The claim's last write: parked, or ended with whom to tell."""
-        store, now = self._edge.store, self._tools.now()
-        if isinstance(outcome, Parked):
-            park = outcome.park
-            store.park(run, park.waiting_for, park.due_at, park.reason, outcome.entries)
-            log.info("parked", extra={"run": run.id, "waiting_for": park.waiting_for, "reason": park.reason})
-            return
-        result = replace(result_of(run, outcome.state, outcome.reason, now), steps=outcome.steps)
-        addresses = recipients(result, self._previous(run))
-        store.end(run, outcome.state, reason=outcome.reason, tell=notices(addresses), now=now)
-        log.info("ended", extra={"run": run.id, "state": outcome.state, "reason": outcome.reason})
-
-    def _previous(self, run: Run) -> RunState | None:
-        """How the run before this one, of the same pipeline and ref, ended with a verdict."""
-        event = run.job.event
-        runs = self._edge.store.runs_of_ref(event.forge, event.repository or "", event.ref or "", most=50)
-        verdicts = {RunState.PASSED, RunState.FAILED, RunState.ERRORED}
-        return next(
-            (
-                other.state
-                for other in runs
-                if other.id < run.id and other.job.pipeline == run.job.pipeline and other.state in verdicts
-            ),
-            None,
-        )
-
-    def _after_the_end(self, run: Run) -> None:
-        """What may be done by anybody, and is done by us first: wake who waited, tell, tidy up."""
-        store, now = self._edge.store, self._tools.now()
-        for waiter in store.waiters(run.job.lock):
-            message = store.wake(waiter, WaitingFor.LOCK, now)
-            if message:
-                job = store.run(waiter).job
-                self._edge.queue.send(message, pool=job.pool, group=job.source.repository)
-                break
-        ended = store.run(run.id)
-        if ended.tell and store.take_telling(ended, now):
-            tell(ended, self._edge, now)
-        self._tidy(ended)
-
-    def _tidy(self, run: Run) -> None:
-        """What this run and its dead claims left in the engine; it is in nobody's way, and may wait."""
-        docker, system = self._tools.docker, self._edge.settings.system
-        try:
-            if run.epoch > 1:
-                leftovers.reap(docker, system, self._edge.store.run)
-            if any(result.action == "build" for result in run.results.values() if result.status is StepStatus.PASSED):
-                leftovers.forget_older_images(docker, system, run.job.lock, run.id)
-        except (TauError, ClientError, BotoCoreError) as error:
-            log.warning("leftovers stay", extra={"run": run.id, "error": str(error)})
+def _has_done_its_work(message: Message, run: Run) -> bool:
+    return run.ended or run.state is RunState.WAITING or run.send > message.send

@@ -9,7 +9,7 @@ from typing import Any
 from docker.errors import APIError
 
 from chalicelib.errors import StepErrored, StepFailed
-from runner import images
+from runner import images, streams
 from runner.context import Context
 from runner.registry import credentials
 
@@ -67,7 +67,7 @@ def _pull(image: str, context: Context) -> None:
     secret = context.job.registries[host]
     login = credentials(context.secret(secret), secret).auth_config() if secret else None
     name, tag = _split(image)
-    said = _said(context.docker, name, tag, login)
+    said = _said(name, tag, login, context)
     if said is None:
         return
     if images.has(context.docker, image):
@@ -78,14 +78,19 @@ def _pull(image: str, context: Context) -> None:
         raise StepErrored(f"the Dockerfile stands on {image}, which cannot be fetched: {said}")
 
 
-def _said(docker: Any, name: str, tag: str, login: Mapping[str, str] | None) -> str | None:
+def _said(name: str, tag: str, login: Mapping[str, str] | None, context: Context) -> str | None:
     """What the engine complained of when it pulled; None when it has the image now."""
+
+    def begin() -> Any:
+        return context.docker.api.pull(name, tag=tag, auth_config=login, stream=True, decode=True)
+
     with images.answering():
         try:
-            messages = list(docker.api.pull(name, tag=tag, auth_config=login, stream=True, decode=True))
+            with streams.opened(f"pull of {name}", begin, context) as messages:
+                said = [str(message["error"]) for message in messages if "error" in message]
         except APIError as error:
             return str(error.explanation or error)
-    return next((str(message["error"]) for message in messages if "error" in message), None)
+    return next(iter(said), None)
 
 
 def _split(image: str) -> tuple[str, str]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from chalicelib.errors import BadConfig, NotThere, StaleConfig, TauError
+from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
+from runner.operating import COMMANDS
+from runner.reconciling import reconcile
 
 if TYPE_CHECKING:
     from chalicelib.edge import Edge
@@ -25,6 +25,7 @@ WHERE_SETTINGS_ARE = """\
 Tau's settings are read from the environment:
   on a code server          set -a; . /etc/tau/runner.env; set +a
   of `make demo KEEP=1`     . .cache/demo/environment"""
+CLOCK_HINT = "Set it right, best by NTP (timedatectl set-ntp true), and try again."
 AWS_HINT = "The environment says which account and region: AWS_PROFILE, AWS_DEFAULT_REGION, …, as for the aws command."
 
 
@@ -42,8 +43,9 @@ class Tau(click.Group):
             if isinstance(error, MissingSetting):
                 click.echo(WHERE_SETTINGS_ARE, err=True)
         except aws_errors() as error:
-            click.echo(f"tau: AWS does not do what was asked: {error}", err=True)
-            click.echo(AWS_HINT, err=True)
+            what, hint = aws_said(error)
+            click.echo(f"tau: {what}: {error}", err=True)
+            click.echo(hint, err=True)
         sys.exit(1)
 
 
@@ -56,9 +58,24 @@ def aws_errors() -> tuple[type[Exception], ...]:
     return BotoCoreError, ClientError
 
 
+def aws_said(error: BaseException) -> tuple[str, str]:
+    """What is the matter, and what to do about it."""
+    from chalicelib.clock import is_clock
+
+    if is_clock(error):
+        return "the clock of this machine is wrong, and AWS refuses what is signed by it", CLOCK_HINT
+    return "AWS does not do what was asked", AWS_HINT
+
+
 @click.group(cls=Tau, context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Tau: a push goes in, a tested image comes out, a tag puts it live."""
+    context.obj = _edge
+
+
+for command in (*COMMANDS, reconcile):
+    main.add_command(command)
 
 
 @main.command()
@@ -108,50 +125,23 @@ def _compiled(path: Path) -> str:
     help="Where mirrors are kept and runs are worked on.",
 )
 @click.option("--name", envvar="TAU_RUNNER", help="Name of this runner.  [default: the host's name]")
-def runner(pool: str, folder: Path, name: str | None) -> None:
+@click.option(
+    "--jobs", envvar="TAU_JOBS", type=click.IntRange(1, 64), help="How many runs at once.  [default: processors + 1]"
+)
+@click.option(
+    "--drain-s",
+    envvar="TAU_DRAIN_S",
+    type=click.FloatRange(0),
+    default=1500,
+    show_default=True,
+    help="How long runs in hand may go on after SIGTERM; then they are handed back.",
+)
+@click.option("--spot", envvar="TAU_SPOT", is_flag=True, help="Hand back when EC2 announces that this instance goes.")
+def runner(pool: str, folder: Path, name: str | None, jobs: int | None, drain_s: float, spot: bool) -> None:  # noqa: FBT001 - click's way of flags
     """Take runs from the queue and enact them, until SIGTERM."""
-    from runner.service import serve
+    from runner.service import Chosen, serve
 
-    serve(os.environ, pool=pool, folder=folder, name=name)
-
-
-def _full_sha(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Runs are found by whole shas only."""
-    if value and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", value.lower()):
-        raise click.BadParameter(f"{value} is no full sha; `git rev-parse {value}` says it")
-    return value.lower() if value else None
-
-
-@main.command()
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only the runs of a UTC day, such as 2026-11-23.")
-@click.option("--commit", callback=_full_sha, help="Only the runs of this commit, by its full sha.")
-@click.option("-n", "most", default=20, show_default=True, type=click.IntRange(1), help="How many at most.")
-def runs(day: datetime | None, commit: str | None, most: int) -> None:
-    """List the latest runs, newest first."""
-    from runner.listing import latest, list_runs
-
-    store, now = _edge().store, datetime.now(UTC)
-    if commit:
-        found = list(store.runs_of_commit(commit, most))
-    elif day:
-        found = list(store.runs_of_day(day.date().isoformat(), most))
-    else:
-        found = latest(store.runs_of_day, now.date(), most)
-    list_runs(found, now)
-
-
-@main.command()
-@click.argument("run")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the run is at an end.")
-def log(run: str, follow: bool) -> None:  # noqa: FBT001 - click's way of flags
-    """Print the log of a run."""
-    from runner.listing import print_log
-
-    edge = _edge()
-    try:
-        print_log(edge, run.upper(), follow=follow)
-    except NotThere as error:
-        raise NotThere(f"{error}: `tau runs` lists the latest") from error
+    serve(os.environ, Chosen(pool, folder, name, jobs or (os.cpu_count() or 1) + 1, drain_s, spot))
 
 
 def _edge() -> Edge:

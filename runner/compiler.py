@@ -141,6 +141,7 @@ class _Compiler:
             "lock": form.get("lock"),
             "timeout_s": form["timeout"],
             "pool": form["runs_on"],
+            "supersede": form["supersede"],
         }
 
     def _steps(self, raw: Tree | None, path: Path, compiling: Compiling) -> list[dict[str, Json]]:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import requests.exceptions
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Ulimit
 
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.reports.words import size
 from runner import images
+from runner.aside import aside, settled
 from runner.context import Log
+from runner.ending import Ending, Limits
+from runner.pace import Real
+from runner.stopping import Stopping
 
-_GRACE_S = 10
-# From the deadline on: the grace, and a minute for an engine that refuses at first.
-_STOPPING_S = _GRACE_S + 60
-_AGAIN_S = 1
+_TIDY_S = 30
+_PACE = Real()
 _PROCESSES = 4096
 # Many for a suite and its database, and below the hard limits that engines without CAP_SYS_RESOURCE were seen to have
 # (20000): a container that asks for more than its engine may give does not start.
@@ -80,11 +77,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended. `timed_out`: we stopped it."""
+    """How it ended. `timed_out_s`: the limit at which we stopped it, or None."""
 
     code: int
     out_of_memory: bool
-    timed_out: bool
+    timed_out_s: float | None = None
 
 
 @contextlib.contextmanager
@@ -95,16 +92,16 @@ def own_network(docker: Any, name: str, labels: Mapping[str, str]) -> Iterator[s
     try:
         yield network
     finally:
-        with images.answering():
-            docker.api.remove_network(network)
+        _tidy(lambda: docker.api.remove_network(network), _TIDY_S)
 
 
 @contextlib.contextmanager
-def created(docker: Any, wanted: Wanted, network: str) -> Iterator[str]:
+def created(docker: Any, wanted: Wanted, network: str, *, tidy_s: float = _TIDY_S) -> Iterator[str]:
     """A container that has not started, without privileges, and removed at the end whatever happened.
 
     Raises:
         StepFailed: nothing can be made of the image.
+        StepErrored: the engine has not removed it in `tidy_s`.
     """
     with images.answering(), _telling_whose_fault():
         host = docker.api.create_host_config(
@@ -132,26 +129,28 @@ def created(docker: Any, wanted: Wanted, network: str) -> Iterator[str]:
     try:
         yield container
     finally:
-        with images.answering(), contextlib.suppress(NotFound):
-            docker.api.remove_container(container, force=True, v=True)
+        _tidy(lambda: docker.api.remove_container(container, force=True, v=True), tidy_s)
 
 
-def watch(docker: Any, container: str, log: Log, timeout_s: float, *, stopping_s: float = _STOPPING_S) -> Ended:
-    """Start it, follow its output to the end, and stop it where it takes longer than `timeout_s`.
+def watch(docker: Any, container: str, log: Log, limits: Limits, stopping: Stopping) -> Ended:
+    """Start it, follow its output to the end, and end it where it takes too long or somebody asks.
 
     Raises:
         StepFailed: the image cannot be started.
-        StepErrored: `stopping_s` after the timeout it still runs.
+        StepErrored: long after its time it still runs.
+        Stopped: somebody asked; it has ended, unless the engine does not do as it is told.
     """
     with images.answering(), _attached(docker, container) as output:
+        stopping.check()
         with _telling_whose_fault():
             docker.api.start(container)
-        with _Deadline(docker, container, output, timeout_s, stopping_s) as deadline:
+        with Ending(docker, container, output, limits, stopping) as ending:
             for chunk in output:
                 log.write(chunk)
-            code = deadline.exit_code()
+            code = ending.exit_code()
         state = docker.api.inspect_container(container)["State"]
-    return Ended(code, bool(state.get("OOMKilled")), deadline.timed_out.is_set())
+    stopping.check()
+    return Ended(code, bool(state.get("OOMKilled")), limits.timeout_s if ending.timed_out.is_set() else None)
 
 
 def archive(docker: Any, container: str, path: str) -> bytes | None:
@@ -171,6 +170,15 @@ def archive(docker: Any, container: str, path: str) -> bytes | None:
             if len(collected) > _MOST_ARCHIVE:
                 raise StepFailed(f"{path} is larger than {size(_MOST_ARCHIVE)}: write results to a folder of their own")
     return bytes(collected)
+
+
+def _tidy(remove: Callable[[], object], most_s: float) -> None:
+    """Remove something; an engine that hangs is not waited for, and what is left has our labels."""
+    removal = aside(remove, _PACE)
+    if not settled(removal, Stopping(), _PACE, most_s):
+        raise StepErrored("the Docker engine does not answer: something is left in it")
+    with images.answering(), contextlib.suppress(NotFound):
+        removal.result()
 
 
 @contextlib.contextmanager
@@ -199,63 +207,3 @@ def _telling_whose_fault() -> Iterator[None]:
 def _is_the_images_fault(said: str) -> bool:
     ours = any(text in said for text in _MACHINE_IS_WRONG)
     return not ours and any(text in said for text in _IMAGE_IS_WRONG)
-
-
-class _Deadline:
-    """Ends a container that takes too long; where the engine does not let it, ends the waiting for it."""
-
-    def __init__(self, docker: Any, container: str, output: Any, timeout_s: float, stopping_s: float) -> None:
-        self.timed_out = threading.Event()
-        self._docker, self._container, self._output = docker, container, output
-        self._timeout_s, self._most_s = timeout_s, timeout_s + stopping_s
-        self._gone = threading.Event()
-        self._over = threading.Event()
-        self._refusal = "it still runs"
-        # Two threads: a call to stop may hang, and the end of the waiting must not hang with it.
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._stop, self._give_up)]
-
-    def __enter__(self) -> Self:
-        self._over_at = time.monotonic() + self._most_s
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._gone.set()
-
-    def exit_code(self) -> int:
-        """Wait for the end: a container may close its output long before.
-
-        Raises:
-            StepErrored: it does not end.
-        """
-        left_s = max(self._over_at - time.monotonic(), 0) + _AGAIN_S
-        try:
-            return int(self._docker.api.wait(self._container, timeout=left_s)["StatusCode"])
-        except requests.exceptions.RequestException as error:
-            if self._over.is_set():
-                raise StepErrored(f"the container could not be stopped: {self._refusal}") from error
-            raise
-
-    def _stop(self) -> None:
-        if self._gone.wait(self._timeout_s):
-            return
-        self.timed_out.set()
-        api = self._docker.api
-        for is_last_resort in itertools.chain((False, False), itertools.repeat(True)):
-            try:
-                with images.answering():
-                    api.kill(self._container) if is_last_resort else api.stop(self._container, timeout=_GRACE_S)
-            except StepErrored as error:
-                # It may have ended this very moment: then nobody asks for the reason.
-                self._refusal = str(error)
-            if self._gone.wait(_AGAIN_S):
-                return
-
-    def _give_up(self) -> None:
-        if self._gone.wait(self._most_s):
-            return
-        self._over.set()
-        # Wakes the thread that reads. The engine may have hung up already.
-        with contextlib.suppress(OSError):
-            self._output.close()

@@ -12,6 +12,9 @@ from chalicelib.errors import StepFailed
 from chalicelib.model import Job, Json, WaitingFor
 from chalicelib.objects import Objects
 from chalicelib.store import Store
+from runner.pace import Pace, Real
+from runner.registry import Credentials, Registry
+from runner.stopping import Stopping
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,17 @@ class Journal(Protocol):
     def intend(self, key: str, **facts: Json) -> Mapping[str, Json] | None:
         """Write down what is about to be done outside.
 
+        Args:
+            facts: two of them are heard by the run itself: `needs_image=False`, going on needs no image in this engine;
+                `must_finish=True`, the run is not stopped any more.
+
         Returns:
             None the first time; else the facts of the intent that an earlier claim wrote under this key
             and never answered: look outside before doing it again.
         """
+
+    def begun(self, key: str) -> bool:
+        """Whether an earlier claim intended this and never said what came of it; nothing is written."""
 
     def observe(self, key: str, **facts: Json) -> None:
         """Write down what was seen after the effect `key`."""
@@ -74,6 +84,9 @@ class Context:
         labels: what every Docker object of this step must carry.
         secret: value of a secret that ci.yml names for this.
         remaining_s: seconds until the run's deadline.
+        stopping: whether this claim should stop early; what takes long listens to it.
+        registry: `registry(host, image name, login)` -> manifests there.
+        pace: how to wait, and to do something beside.
     """
 
     run: str
@@ -92,6 +105,9 @@ class Context:
     remaining_s: Callable[[], float]
     now: Callable[[], datetime]
     aws: Aws
+    stopping: Stopping = field(default_factory=Stopping)
+    registry: Callable[[str, str, Credentials | None], Registry] = Registry
+    pace: Pace = field(default_factory=Real)
 
     def image(self, name: str | None) -> Image:
         """The image that the steps before this one made under a name of ci.yml.

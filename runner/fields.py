@@ -220,6 +220,13 @@ def _webhook_secret(text: str) -> str:
     return text
 
 
+def _token_secret(text: str) -> str:
+    # The function that asks forges may read no other; see .chalice/policy-reconciler.json.
+    if not _secret(text).startswith("token-"):
+        raise complaint("the name of a forge's token begins with token-, such as token-github: nothing else is read")
+    return text
+
+
 Repository: TypeAlias = Annotated[str, AfterValidator(_repository)]
 """`forge/owner/name`. The compiler checks the forge, and the run's job gets the address under this very key."""
 Registry: TypeAlias = Annotated[str, AfterValidator(_registry)]
@@ -229,3 +236,5 @@ Email: TypeAlias = Annotated[str, AfterValidator(email)]
 SecretName: TypeAlias = Annotated[str, AfterValidator(_secret)]
 WebhookSecret: TypeAlias = Annotated[str, AfterValidator(_webhook_secret)]
 """A secret that intake may read: its name begins with `hook-`."""
+TokenSecret: TypeAlias = Annotated[str, AfterValidator(_token_secret)]
+"""A secret that the reconciler may read: its name begins with `token-`."""

@@ -21,6 +21,7 @@ from runner.fields import (
     GlobText,
     SecretName,
     Text,
+    TokenSecret,
     WebhookSecret,
     complaint,
     email,
@@ -37,6 +38,7 @@ _REPOSITORY = "forge/owner/name, such as github.com/2pisoftware/{client}_deploy"
 _ADDRESS = re.compile(
     r"[a-z]+://([A-Za-z0-9][A-Za-z0-9._-]*@)?(\[::1\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)+"
 )
+_API = re.compile(r"https?://(\[::1\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -62,6 +64,30 @@ def _clone(text: str) -> str:
     scheme, host = urlsplit(plain).scheme, urlsplit(plain).hostname
     if scheme not in {"ssh", "https"} and not (scheme == "http" and host in _LOOPBACK):
         raise complaint(f'"{text}": the scheme must be ssh or https (http for this machine only), not {scheme}')
+    return text
+
+
+# Where the REST API of a forge is that has but one.
+_APIS = {Provider.GITHUB: "https://api.github.com", Provider.BITBUCKET_CLOUD: "https://api.bitbucket.org/2.0"}
+
+
+def _api(text: str | None, info: ValidationInfo) -> str | None:
+    """The base address of a forge's REST API, without a slash at its end; the provider's own where none is given."""
+    if text is None:
+        return _APIS.get(info.data.get("provider", ""))
+    base = _spoken(text, info).rstrip("/")
+    if not _API.fullmatch(base):
+        raise complaint(f"{shape(text)}: expected an address such as https://api.github.com, no password, no query")
+    if not base.startswith("https:") and urlsplit(base).hostname not in _LOOPBACK:
+        raise complaint(f"{shape(text)}: the scheme must be https (http for this machine only): a token goes there")
+    return base
+
+
+def _spoken(text: str, info: ValidationInfo) -> str:
+    """What is only for forges whose API something here speaks."""
+    provider = info.data.get("provider")
+    if provider is not None and provider not in _APIS:
+        raise complaint(f"nothing here speaks the API of {provider}; known: {', '.join(sorted(_APIS))}")
     return text
 
 
@@ -124,6 +150,8 @@ ForgeName: TypeAlias = Annotated[
 RegistryHost: TypeAlias = Annotated[
     str, _pattern(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?", "a registry's host[:port]")
 ]
+# A queue that ends in -dead is another pool's, of dead letters.
+PoolName: TypeAlias = Annotated[str, _pattern(r"(?!.*-dead$)[a-z0-9][a-z0-9-]{0,39}", "the name of a pool of runners")]
 RepositoryName: TypeAlias = Annotated[
     str, _pattern(r"([A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+", "a repository's name, or owner/name")
 ]
@@ -135,12 +163,16 @@ class Forge(_Part):
     Args:
         key: the secret with the SSH key that opens its repositories; None for public ones.
         webhook: secrets that its deliveries may be signed with; two while one replaces the other.
+        api: its REST API, asked by the reconciler.
+        token: the secret with what opens it; None = the forge is not reconciled.
     """
 
     provider: Provider
     clone: Annotated[str, AfterValidator(_clone)]
     key: SecretName | None = None
     webhook: Annotated[tuple[WebhookSecret, ...], MinLen(1)]
+    api: Annotated[str | None, AfterValidator(_api), Field(validate_default=True)] = None
+    token: Annotated[TokenSecret, AfterValidator(_spoken)] | None = None
 
 
 class Registry(_Part):
@@ -180,7 +212,8 @@ class Pipeline(_Part):
     notify: Notify = Notify()
     lock: Text | None = None
     timeout: Annotated[Duration, AfterValidator(_timeout)] = 3600
-    runs_on: Annotated[str, _pattern(r"[a-z0-9][a-z0-9-]{0,39}", "the name of a pool of runners")] = "default"
+    runs_on: PoolName = "default"
+    supersede: Literal["queued", "running", "never"] = "queued"
 
 
 class CiFile(_Part):

@@ -1,11 +1,9 @@
-"""While a run is held: its beat moves and its message stays hidden, from a thread of their own."""
+"""While a run is held: its beat moves, its message stays hidden, and what others ask of its holder is heard."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
-from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -15,26 +13,50 @@ from chalicelib.edge import Edge
 from chalicelib.errors import LostClaim
 from chalicelib.model import Run
 from chalicelib.queue import Received
+from runner.pace import Pace
+from runner.stopping import Stopping, Why
 
 log = logging.getLogger("tau.holding")
 
+# Whoever cancels a run waits for the next beat: it must be over, with the step that it stops, within five seconds.
+_BEAT_S = 4.8
 _BEATS_IN_A_LEASE = 3
+# A message is hidden for longer, and more rarely: it only has to come back when nobody holds its run any more.
+_HIDDEN_LEASES = 3
+_HIDE_AGAIN_LEASES = 2
 
 
 class Holding:
-    """Holds a run for as long as the block lasts; `lost` is set when another epoch has it."""
+    """Holds a run for as long as the block lasts.
 
-    def __init__(self, run: Run, received: Received, edge: Edge, now: Callable[[], datetime]) -> None:
-        self._run = run
+    Args:
+        stopping: is told when another epoch has the run.
+        asked: is called, in the beat's thread, with the run as it stands, when its record asks us to stop.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        received: Received,
+        edge: Edge,
+        pace: Pace,
+        stopping: Stopping,
+        asked: Callable[[Run], object] = bool,
+    ) -> None:
+        self._run = self.latest = run
         self._received = received
         self._edge = edge
-        self._now = now
-        self._over = threading.Event()
-        self.lost = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"beat-{run.id}", daemon=True)
+        self._pace = pace
+        self._stopping = stopping
+        self._asked = asked
+        self._over = pace.flag()
+        self._beat_at = pace.monotonic()
+        stopping.fresh = self._fresh
+        # A message comes hidden for one lease; few runs are over before it must be hidden for longer.
+        self._hide_at = pace.monotonic() + edge.settings.lease_s / 2
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._thread = self._pace.start(self._beat, f"beat-{self._run.id}")
         return self
 
     def __exit__(
@@ -43,21 +65,48 @@ class Holding:
         self._over.set()
         self._thread.join()
 
+    def followed(self) -> bool:
+        """Whether somebody reads the log as it is written."""
+        until = self.latest.followed_until
+        return until is not None and until > self._pace.now()
+
+    def _fresh(self) -> bool:
+        """Whether a beat got through within half a lease, or gets through now: the other half is for the effect."""
+        if self._pace.monotonic() - self._beat_at < self._edge.settings.lease_s / 2:
+            return True
+        try:
+            self._beat_once()
+        except (LostClaim, ClientError, BotoCoreError):
+            return False
+        return True
+
+    def _beat_once(self) -> None:
+        began = self._pace.monotonic()
+        self.latest = self._edge.store.beat(self._run, self._pace.now())
+        self._beat_at = began
+
     def _beat(self) -> None:
         lease_s = self._edge.settings.lease_s
-        while not self._over.wait(lease_s / _BEATS_IN_A_LEASE):
+        while not self._over.wait(min(_BEAT_S, lease_s / _BEATS_IN_A_LEASE)):
             try:
-                self._edge.store.beat(self._run, self._now())
-                self._edge.queue.hide(self._received, hidden_s(lease_s))
+                self._beat_once()
+                if self.latest.stop:
+                    self._asked(self.latest)
+                self._hide(lease_s)
             except LostClaim:
-                self.lost.set()
+                self._stopping.ask(Why.LOST)
                 return
             except (ClientError, BotoCoreError) as error:
                 # The next beat tries again; should none get through for a lease, another runner takes over and
                 # our next write fails by its epoch.
                 log.warning("sign of life not given", extra={"run": self._run.id, "error": str(error)})
 
+    def _hide(self, lease_s: float) -> None:
+        if self._pace.monotonic() >= self._hide_at:
+            self._edge.queue.hide(self._received, hidden_s(lease_s * _HIDDEN_LEASES))
+            self._hide_at = self._pace.monotonic() + lease_s * _HIDE_AGAIN_LEASES
 
-def hidden_s(lease_s: float) -> int:
-    """For how long a message stays hidden between two beats: SQS counts whole seconds."""
-    return max(1, round(lease_s))
+
+def hidden_s(seconds: float) -> int:
+    """SQS counts whole seconds."""
+    return max(1, round(seconds))

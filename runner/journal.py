@@ -24,13 +24,17 @@ class RunJournal:
 
     def intend(self, key: str, **facts: Json) -> Mapping[str, Json] | None:
         """Write down what is about to be done; the facts of an earlier, unanswered intent where there is one."""
-        earlier = None if self.observed(key) is not None else self._last("intent", key)
+        earlier = self._last("intent", key) if self.begun(key) else None
         self._note("intent", key, facts)
         return earlier
 
     def observe(self, key: str, **facts: Json) -> None:
         """Write down what was seen after the effect."""
         self._note("seen", key, facts)
+
+    def begun(self, key: str) -> bool:
+        """Whether an intent was written that nothing seen answers."""
+        return self.observed(key) is None and self._last("intent", key) is not None
 
     def observed(self, key: str) -> Mapping[str, Json] | None:
         return self._last("seen", key)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 
 from chalicelib.errors import BadRecord, NotThere, StepErrored
 from chalicelib.model import Run, RunState
@@ -43,18 +43,37 @@ def reap(docker: Any, system: str, find_run: Callable[[str], Run]) -> int:
     return removed
 
 
-def forget_older_images(docker: Any, system: str, lock: str, run: str) -> None:
-    """Keep the newest image of a lock (a branch of a pipeline), which is the next build's cache; older ones go."""
+def _nobody(run: str) -> Run:
+    raise NotThere(run)
+
+
+def forget_older_images(
+    docker: Any, system: str, lock: str, run: str, find_run: Callable[[str], Run] = _nobody
+) -> None:
+    """Keep the newest image of a lock (a branch of a pipeline), which is the next build's cache; older ones go.
+
+    The lock may be the next run's by now: what a run that is not at its end has built stays.
+    """
     labels = [f"tau.{name}={images.label_value(value)}" for name, value in (("system", system), ("lock", lock))]
     with images.answering():
         older = docker.api.images(filters={"label": labels})
     for image in older:
-        if image["Labels"].get("tau.run") == run:
+        made_by = image["Labels"].get("tau.run")
+        if made_by == run or not _over(made_by, find_run):
             continue
         for name in image["RepoTags"] or [image["Id"]]:
             # In use by a container: it stays until the next time.
-            with contextlib.suppress(APIError):
+            with contextlib.suppress(StepErrored), images.answering():
                 docker.api.remove_image(name if name != "<none>:<none>" else image["Id"])
+
+
+def _over(run: str, find_run: Callable[[str], Run]) -> bool:
+    try:
+        return find_run(run).ended
+    except NotThere:
+        return True
+    except BadRecord:
+        return False
 
 
 def _dead(labels: Mapping[str, str], find_run: Callable[[str], Run]) -> bool:

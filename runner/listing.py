@@ -1,9 +1,7 @@
-"""Runs and logs in, what a person reads on a terminal out."""
+"""Runs, runners and dead letters in, what a person reads on a terminal out."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 
@@ -11,30 +9,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chalicelib.edge import Edge
 from chalicelib.model import Run, RunState
-from chalicelib.reports.words import clean, commit, duration, sign
-from runner import runlog
+from chalicelib.records.breakers import Breaker
+from chalicelib.records.dead import Letter, LetterKind, LetterState
+from chalicelib.records.sundry import Runner
+from chalicelib.reports.words import clean, commit, counted, duration, sign
 
 _COLOURS = {RunState.PASSED: "green", RunState.FAILED: "red", RunState.ERRORED: "magenta", RunState.RUNNING: "cyan"}
-_FOLLOW_S = 1.0
 _ANY_WIDTH = 1000
 _DAYS = 7
+_RIGHT = ("took", "tries", "runs")
+
+
+# --- runs -----------------------------------------------------------------------------------------
 
 
 def list_runs(runs: Sequence[Run], now: datetime) -> None:
-    """A table of runs: what came of each, since when, for how long, of what, and why.
-
-    In a terminal the last column is wrapped within itself; elsewhere every run is one line, for grep.
-    """
-    console = Console(highlight=False)
+    """A table of runs: what came of each, since when, for how long, of what, and why."""
     if not runs:
-        console.print("No runs.")
+        _say("No runs.")
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("run", "state", f"began ({now.astimezone().tzname()})", "took"):
-        table.add_column(column, no_wrap=True, justify="right" if column == "took" else "left")
-    table.add_column("of", overflow="fold")
+    table = _table("run", "state", f"began ({_zone(now)})", "took", last="of")
     for run in runs:
         colour = _COLOURS.get(run.state, "default")
         table.add_row(
@@ -44,13 +39,7 @@ def list_runs(runs: Sequence[Run], now: datetime) -> None:
             took(run, now),
             escape(of(run)),
         )
-    if console.is_terminal:
-        console.print(table)
-        return
-    console.width = _ANY_WIDTH
-    with console.capture() as printed:
-        console.print(table)
-    console.out("\n".join(line.rstrip() for line in printed.get().splitlines()), highlight=False)
+    _show(table)
 
 
 def of(run: Run) -> str:
@@ -89,20 +78,100 @@ def latest(runs_of_day: Callable[[str, int], Iterable[Run]], today: date, most: 
     return found
 
 
-def print_log(edge: Edge, run_id: str, *, follow: bool) -> None:
-    """The pieces of a run's log as they come; with `follow` until its end.
+# --- dead letters, and repositories that are left alone -----------------------------------------------
 
-    Raises:
-        NotThere: there is no such run.
-    """
-    last = ""
-    while True:
-        run = edge.store.run(run_id)
-        for key, piece in runlog.read(edge.objects, run_id, last):
-            last = key
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
-        if run.ended or not follow:
-            break
-        time.sleep(_FOLLOW_S)
-    print(f"{runlog.PREFIX}{run_id}: {state_words(run)}{f': {run.reason}' if run.reason else ''}", file=sys.stderr)  # noqa: T201 - a command's answer
+
+def list_dead(letters: Sequence[Letter], parked: Sequence[Breaker], now: datetime) -> None:
+    """A table of letters and one of parked repositories, as far as there are any."""
+    if letters:
+        _list_letters(letters, now)
+    else:
+        _say("No dead letters.")
+    if parked:
+        _say("")
+        _list_parked(parked, now)
+
+
+def _list_letters(letters: Sequence[Letter], now: datetime) -> None:
+    table = _table("letter", "state", f"since ({_zone(now)})", "tries", "pool", last="of")
+    for letter in letters:
+        colour = "red" if letter.state is LetterState.OPEN else "default"
+        table.add_row(
+            letter.id,
+            f"[{colour}]{letter.state}[/]",
+            local(letter.at),
+            str(letter.attempts),
+            escape(clean(letter.pool)),
+            escape(about(letter)),
+        )
+    _show(table)
+
+
+def about(letter: Letter) -> str:
+    """What a letter is about, why it is one, and what was done about it."""
+    run = f"run {clean(letter.run)}" if letter.run and letter.kind is LetterKind.MESSAGE else ""
+    named = " ".join(word for word in (clean(letter.repository or ""), run) if word)
+    said = f"{named or 'a message'}: {clean(letter.reason)}"
+    if letter.state is LetterState.OPEN:
+        return said
+    again = f" as run {letter.redriven_run}" if letter.redriven_run else ""
+    return f"{said}; {letter.state}{again} by {clean(letter.by or 'nobody knows')}"
+
+
+def _list_parked(parked: Sequence[Breaker], now: datetime) -> None:
+    table = _table("parked repository", f"until ({_zone(now)})", "run", last="because")
+    for breaker in parked:
+        because = f"{clean(breaker.reason)} ({counted(breaker.count, 'time')})"
+        table.add_row(escape(clean(breaker.repository)), local(breaker.until), breaker.run, escape(because))
+    _show(table)
+
+
+# --- runners --------------------------------------------------------------------------------------
+
+
+def list_runners(runners: Sequence[Runner], now: datetime) -> None:
+    """A table of the runners that live, with the runs that they had in hand at their last sign of life."""
+    if not runners:
+        _say("No runner has shown life for ten minutes: pushes wait.")
+        return
+    table = _table("runner", "host", "pool", "version", "runs", f"since ({_zone(now)})", "last seen", last="in hand")
+    for runner in runners:
+        table.add_row(
+            *(escape(clean(word)) for word in (runner.id, runner.host, runner.pool, runner.version)),
+            f"{len(runner.runs)} of {runner.jobs}",
+            local(runner.since) if runner.since else "",
+            f"{duration(max(now - runner.seen_at, timedelta(0)))} ago",
+            escape(" ".join(clean(run) for run in runner.runs)),
+        )
+    _show(table)
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def _table(*columns: str, last: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True, justify="right" if column in _RIGHT else "left")
+    table.add_column(last, overflow="fold")
+    return table
+
+
+def _show(table: Table) -> None:
+    """In a terminal the last column is wrapped within itself; elsewhere every row is one line, for grep."""
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(table)
+        return
+    console.width = _ANY_WIDTH
+    with console.capture() as printed:
+        console.print(table)
+    console.out("\n".join(line.rstrip() for line in printed.get().splitlines()), highlight=False)
+
+
+def _say(line: str) -> None:
+    Console(highlight=False).print(line)
+
+
+def _zone(now: datetime) -> str | None:
+    return now.astimezone().tzname()

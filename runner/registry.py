@@ -13,7 +13,9 @@ import requests
 
 from chalicelib.errors import StepErrored
 
-_TIMEOUT_S = 30
+# Manifests are small. Moving a tag asks twice, and has to be over within the half lease that follows the last look at
+# the claim (`Stopping.check`): an effect that came later might be another claim's by then.
+_TIMEOUT_S = 7
 _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json,"
     " application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"

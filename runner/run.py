@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from chalicelib import wire
+from chalicelib import revalidating, superseding, wire
 from chalicelib.edge import Edge
-from chalicelib.errors import LostClaim, StepFailed, TauError
+from chalicelib.errors import LostClaim, NeedsAttention, Outrun, StepFailed, TauError
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
 from runner import actions, images
 from runner.context import Aws, Context, Image, Park
 from runner.journal import RunJournal
+from runner.pace import Pace, Real
+from runner.registry import Credentials, Registry
 from runner.runlog import StepLog, step_prefix
+from runner.stopping import Stopped, Stopping, Why
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.run")
@@ -31,6 +33,8 @@ _MOST_FACTS = 100_000
 # Kinds of journal entries beside the actions' own intents.
 _RETRY = "retry"
 _PARKED = "parked"
+# A fact of a step that must not be tried a second time.
+_NO_RETRY = "needs_attention"
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,21 @@ class Tools:
         docker: the engine's client.
         runner: this runner's id, for labels.
         action: a word of ci.yml -> what enacts it.
+        registry: manifests of a registry; see `Context`.
+        open_log: `open_log(objects, prefix, now, live)` -> the log of one step under one claim.
     """
 
     edge: Edge
     workspace: Workspace
     docker: Any
     runner: str
-    now: Callable[[], datetime]
+    pace: Pace = field(default_factory=Real)
     action: Callable[[str], ModuleType] = actions.find
+    registry: Callable[[str, str, Credentials | None], Registry] = Registry
+    open_log: Callable[..., StepLog] = StepLog
+
+    def now(self) -> datetime:
+        return self.pace.now()
 
 
 @dataclass(frozen=True)
@@ -68,39 +79,104 @@ class Ended:
     steps: tuple[StepResult, ...]
 
 
-def enact(run: Run, tools: Tools, lost: Callable[[], bool] = lambda: False) -> Ended | Parked:
+@dataclass(frozen=True)
+class Replaced:
+    """A newer run, `by`, takes this one's place.
+
+    Args:
+        for_good: it cannot go on, whatever becomes of the newer one.
+    """
+
+    by: str
+    reason: str
+    for_good: bool = False
+
+
+@dataclass(frozen=True)
+class Halted:
+    """Stopped before the steps were done, because the record asks for it, or because this runner stops.
+
+    Args:
+        note: what the step that was interrupted has to say of it.
+    """
+
+    why: Why
+    note: str = ""
+
+
+Outcome = Ended | Parked | Replaced | Halted
+
+
+def enact(
+    run: Run, tools: Tools, stopping: Stopping | None = None, followed: Callable[[], bool] = lambda: True
+) -> Outcome:
     """Do what is left of a run's steps.
 
     Args:
-        lost: whether the claim is known to be another's: then no time is left for anything.
+        stopping: whether, and why, to stop early.
+        followed: whether somebody reads the log as it is written.
 
     Raises:
         LostClaim: another epoch holds the run; whatever was under way is left to it.
     """
+    stopping = stopping or Stopping()
     try:
-        return _steps(run, tools, lost)
+        return _unwanted(run, tools, stopping) or _steps(run, tools, stopping, followed)
     except LostClaim:
         raise
+    except Stopped as stopped:
+        if stopped.why is Why.LOST:
+            raise LostClaim(f"run {run.id} is another runner's now") from stopped
+        return Halted(stopped.why, "; ".join(getattr(stopped, "__notes__", ())))
+    except Outrun as outrun:
+        return Replaced(outrun.by, str(outrun), for_good=True)
     except TauError as error:
         # Before the first step or between two: no engine, no disk, an action that this runner does not know.
         log.warning("run broke", extra={"run": run.id, "error": str(error)})
         return _broken(run, str(error), run.results, tools)
 
 
-def _steps(run: Run, tools: Tools, lost: Callable[[], bool]) -> Ended | Parked:
-    deadline = time.monotonic() + run.job.timeout_s
+def _unwanted(run: Run, tools: Tools, stopping: Stopping) -> Ended | Replaced | None:
+    """Why a run that has had no effect outside yet must have none any more."""
+    if run.has_acted:
+        return None
+    objection = revalidating.objection(run, tools.edge)
+    if objection:
+        return Ended(RunState.CANCELLED, objection, _all(run, {}, tools.now()))
+    return replaced(run, tools, stopping)
+
+
+def replaced(run: Run, tools: Tools, stopping: Stopping | None = None) -> Replaced | None:
+    """The newer run that takes this one's place, as the commits say."""
+    rivals = superseding.rivals(run, superseding.others_of(run, tools.edge))
+    source, ref = run.job.source, run.job.event.ref or ""
+    try:
+        newer = superseding.successor(run, rivals, lambda: tools.workspace.ancestry(source, ref, stopping=stopping))
+    except TauError as error:
+        # A repository that cannot be reached is the next step's to tell.
+        log.warning("cannot say which push is newer", extra={"run": run.id, "error": str(error)})
+        return None
+    return Replaced(newer.id, superseding.reason(newer)) if newer else None
+
+
+def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bool]) -> Ended | Parked:
+    deadline = tools.pace.monotonic() + run.job.timeout_s
     results = _still_true(run, tools)
     with tools.workspace.run_folder(f"{run.id}-{run.epoch}") as folder, ExitStack() as logs:
         for index, step in enumerate(run.job.steps):
             if str(index) in results:
                 continue
-            outcome = _step(_Place(run, index, step, folder, deadline, logs, lost), results, tools)
+            stopping.check()
+            place = _Place(run, index, step, folder, deadline, tools.pace, logs, stopping, followed)
+            outcome = _step(place, results, tools)
             if isinstance(outcome, Park):
                 return Parked(outcome, () if _was_parked(run, index) else (_entry(run, _PARKED, index),))
             results[str(index)] = outcome
-            tools.edge.store.finish_step(run, index, outcome)
             if outcome.status is not StepStatus.PASSED:
                 return _stopped(run, outcome, results, tools)
+            # What came of the last one is written with the run's end.
+            if index < len(run.job.steps) - 1:
+                tools.edge.store.finish_step(run, index, outcome)
     return Ended(RunState.PASSED, None, _all(run, results, tools.now()))
 
 
@@ -112,10 +188,16 @@ def _still_true(run: Run, tools: Tools) -> dict[str, StepResult]:
     """
     done = {index: result for index, result in run.results.items() if result.status is StepStatus.PASSED}
     left = [index for index in range(len(run.job.steps)) if str(index) not in done]
-    if not any(tools.action(run.job.steps[index].action).NEEDS_IMAGE for index in left):
+    if not any(_needs_image(run, index, tools) for index in left):
         return done
     gone = [int(index) for index, image in _built(done).items() if not images.has(tools.docker, image.id)]
     return {index: result for index, result in done.items() if not gone or int(index) < min(gone)}
+
+
+def _needs_image(run: Run, index: int, tools: Tools) -> bool:
+    """Whether what is left of a step needs the image in this engine."""
+    without = any(entry["step"] == index and entry.get("needs_image") is False for entry in run.journal)
+    return tools.action(run.job.steps[index].action).NEEDS_IMAGE and not without
 
 
 def _built(results: Mapping[str, StepResult]) -> dict[str, Image]:
@@ -145,17 +227,21 @@ class _Place:
     step: Step
     folder: Path
     deadline: float
+    pace: Pace
     logs: ExitStack
-    lost: Callable[[], bool]
+    stopping: Stopping
+    followed: Callable[[], bool]
 
     def remaining_s(self) -> float:
-        return 0.0 if self.lost() else self.deadline - time.monotonic()
+        return self.deadline - self.pace.monotonic()
 
 
 def _step(place: _Place, results: Mapping[str, StepResult], tools: Tools) -> StepResult | Park:
     run, index = place.run, place.index
     started_at = tools.now()
-    step_log = StepLog(tools.edge.objects, step_prefix(run.id, run.epoch, index), tools.now)
+    # A run whose runner died is of interest to its last line.
+    live = (lambda: True) if run.attempts else place.followed
+    step_log = tools.open_log(tools.edge.objects, step_prefix(run.id, run.epoch, index), tools.now, live=live)
     place.logs.callback(step_log.close)
     if not _was_parked(run, index):
         step_log.line(f"{place.step.action} (step {index + 1} of {len(run.job.steps)})")
@@ -164,16 +250,29 @@ def _step(place: _Place, results: Mapping[str, StepResult], tools: Tools) -> Ste
     except LostClaim:
         step_log.line("another runner has taken this run over; this one stops here")
         raise
-    except StepFailed as failure:
-        step_log.line(f"failed: {failure}")
-        return _not_passed(place, StepStatus.FAILED, started_at, tools.now(), failure)
-    except Exception as error:
-        # Around one step: whatever breaks in it is ours, has a place in the record, and ends no other run.
-        log.exception("step broke", extra={"run": run.id, "step": index, "action": place.step.action})
-        step_log.line(f"errored: {error}")
-        return _not_passed(place, StepStatus.ERRORED, started_at, tools.now(), error)
+    except Outrun as outrun:
+        step_log.line(f"superseded: {outrun}")
+        raise
+    except Stopped:
+        step_log.line("stopped")
+        raise
+    except Exception as error:  # noqa: BLE001 - around one step: whatever breaks in it is ours, and ends no other run
+        # Whatever broke in a step that was stopped broke by it.
+        if place.stopping.why is not None:
+            step_log.line("stopped")
+        place.stopping.check()
+        return _broke(place, step_log, started_at, error, tools)
     finally:
         step_log.finish()
+
+
+def _broke(place: _Place, step_log: StepLog, started_at: datetime, error: Exception, tools: Tools) -> StepResult:
+    if isinstance(error, StepFailed):
+        step_log.line(f"failed: {error}")
+        return _not_passed(place, StepStatus.FAILED, started_at, tools.now(), error)
+    log.error("step broke", exc_info=error, extra={"run": place.run.id, "step": place.index})
+    step_log.line(f"errored: {error}")
+    return _not_passed(place, StepStatus.ERRORED, started_at, tools.now(), error)
 
 
 def _act(action: ModuleType, place: _Place, context: Context) -> StepResult | Park:
@@ -194,7 +293,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         job=run.job,
         folder=place.folder,
         checkout=lambda name, ref, commit, into: tools.workspace.checkout(
-            sources[name], ref, commit, into, remaining_s=place.remaining_s()
+            sources[name], ref, commit, into, remaining_s=place.remaining_s(), stopping=place.stopping
         ),
         archive=lambda name, commit: tools.workspace.archive(sources[name], commit),
         docker=tools.docker,
@@ -206,6 +305,9 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         remaining_s=place.remaining_s,
         now=tools.now,
         aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region),
+        stopping=place.stopping,
+        pace=tools.pace,
+        registry=tools.registry,
     )
 
 
@@ -229,6 +331,8 @@ def _not_passed(
     lines = tuple(line[:_MOST_REASON] for line in failure.lines[:_MOST_LINES])
     # The record has a limit, and a run that cannot be ended is worse than a mail without its details.
     facts = failure.facts if len(wire.dumps(failure.facts)) <= _MOST_FACTS else {}
+    if isinstance(error, NeedsAttention):
+        facts = {**facts, _NO_RETRY: True}
     return StepResult(place.step.action, status, started_at, ended_at, reason[:_MOST_REASON], lines, facts)
 
 
@@ -236,6 +340,8 @@ def _stopped(run: Run, outcome: StepResult, results: Mapping[str, StepResult], t
     """What follows a step that did not pass."""
     if outcome.status is StepStatus.FAILED:
         return Ended(RunState.FAILED, outcome.reason, _all(run, results, tools.now()))
+    if outcome.facts.get(_NO_RETRY):
+        return Ended(RunState.ERRORED, outcome.reason, _all(run, results, tools.now()))
     return _broken(run, outcome.reason, results, tools)
 
 

@@ -14,12 +14,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import wire
 from chalicelib.objects import Objects
+from runner.pace import Pace, Real
 
 _PIECE_BYTES = 256 * 1024
-_EVERY_S = 2.0
+# How long a piece may wait while somebody reads along; how long each does while nobody does, the last one for ever.
+# A step that ends soon is stored as a whole, and a long one costs a request a minute.
+_LIVE_S = 2.0
+_PAUSES_S = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _TAIL_LINES = 200
 _TAIL_LINE_BYTES = 2000
 PREFIX = "[tau] "
+_REAL = Real()
 
 log = logging.getLogger("tau.log")
 
@@ -43,23 +48,38 @@ def step_prefix(run: str, epoch: int, step: int) -> str:
 
 
 class StepLog:
-    """The log of one step under one claim. Writing never fails: what the bucket refuses is kept and tried again."""
+    """The log of one step under one claim. Writing never fails: what the bucket refuses is kept and tried again.
 
-    def __init__(self, objects: Objects, prefix: str, now: Callable[[], datetime]) -> None:
+    Args:
+        live: whether somebody reads the log as it is written; asked every two seconds.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        prefix: str,
+        now: Callable[[], datetime],
+        live: Callable[[], bool] = lambda: True,
+        pace: Pace = _REAL,
+    ) -> None:
         self._objects = objects
         self._prefix = prefix
         self._now = now
+        self._live = live
+        self._monotonic = pace.monotonic
+        self._pauses = iter(_PAUSES_S)
+        self._pause_s = next(self._pauses)
+        self._flushed_at = pace.monotonic()
         self._buffer = bytearray()
         self._buffer_from: datetime | None = None
         self._pieces: list[Piece] = []
         self._waiting: tuple[Piece, bytes] | None = None
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._closed = threading.Event()
+        self._closed = pace.flag()
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._open_line = b""
-        self._thread = threading.Thread(target=self._flush_regularly, daemon=True)
-        self._thread.start()
+        self._work = pace.start(self._flush_regularly, "log")
 
     def line(self, text: str) -> None:
         """A line of our own."""
@@ -74,8 +94,8 @@ class StepLog:
             full = len(self._buffer) >= _PIECE_BYTES and self._waiting is None
         if not ours:
             self._remember(chunk)
-        if full:
-            self._flush()
+            if full:
+                self._flush()
 
     def tail(self, most: int = 20) -> tuple[str, ...]:
         """The last lines that the step itself printed."""
@@ -89,7 +109,7 @@ class StepLog:
     def close(self) -> None:
         """Finish, and wait until all is written."""
         self.finish()
-        self._thread.join()
+        self._work.join()
 
     def _remember(self, chunk: bytes) -> None:
         *whole, rest = (self._open_line + chunk).split(b"\n")
@@ -97,18 +117,33 @@ class StepLog:
         self._open_line = rest[:_TAIL_LINE_BYTES]
 
     def _flush_regularly(self) -> None:
-        while not self._closed.wait(_EVERY_S):
-            self._flush()
+        while not self._closed.wait(_LIVE_S):
+            if self._due():
+                self._flush()
         self._flush()
-        index = "".join(f"{json.dumps(asdict(piece))}\n" for piece in self._pieces)
-        self._put("index", index.encode(), {})
+        if len(self._pieces) > 1:
+            index = "".join(f"{json.dumps(asdict(piece))}\n" for piece in self._pieces)
+            self._put("index", index.encode(), {})
+
+    def _due(self) -> bool:
+        """Whether what has gathered should wait no longer."""
+        if not (self._buffer or self._waiting):
+            return False
+        if len(self._buffer) >= _PIECE_BYTES or self._live():
+            return True
+        if self._monotonic() - self._flushed_at < self._pause_s:
+            return False
+        self._pause_s = next(self._pauses, self._pause_s)
+        return True
 
     def _flush(self) -> None:
         """Store the piece that waits, then what has gathered since."""
         with self._flushing:
+            self._flushed_at = self._monotonic()
             self._store()
-            self._cut()
-            self._store()
+            if self._waiting is None:
+                self._cut()
+                self._store()
 
     def _cut(self) -> None:
         """Make a piece of what has gathered.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from uuid import uuid4
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.edge import connect
 from chalicelib.errors import StepErrored
@@ -19,10 +23,36 @@ from chalicelib.settings import Settings
 from runner import images
 from runner.agent import Agent
 from runner.helping import Helper
+from runner.notice import SpotNotice
+from runner.pace import Pace, Real
 from runner.run import Tools
+from runner.signals import ENDED, HURRY, Signals
 from runner.workspace import Workspace
 
+log = logging.getLogger("tau.service")
+
+# Stopping a container, one write and one message take so long at most.
+_HAND_BACK_S = 60
+_LAST_LOOK_S = 5
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What `tau runner` was told.
+
+    Args:
+        jobs: how many runs at once.
+        drain_s: for how long the runs in hand may go on after a signal to stop, before they are handed back.
+        spot: watch for EC2's notice that this instance is about to go.
+    """
+
+    pool: str
+    folder: Path
+    name: str | None
+    jobs: int
+    drain_s: float
+    spot: bool
 
 
 class JsonLines(logging.Formatter):
@@ -42,8 +72,8 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def serve(environ: Mapping[str, str], *, pool: str, folder: Path, name: str | None) -> None:
-    """Run until SIGTERM.
+def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
+    """Run until a signal says stop.
 
     Raises:
         TauError: a setting is missing, the folder cannot be written, or no Docker engine answers.
@@ -51,15 +81,46 @@ def serve(environ: Mapping[str, str], *, pool: str, folder: Path, name: str | No
     log_to_stderr()
     settings = Settings.from_env(environ)
     edge = connect(settings)
+    pace = Real(edge.now)
     # Two runners may bear one name: the suffix tells them apart, and the record tells which holds what.
-    runner_id = f"{name or socket.gethostname()}-{uuid4().hex[:8]}"
-    workspace = Workspace(writable(folder), edge.secrets.get, environ)
-    tools = Tools(edge, workspace, images.connect(), runner_id, lambda: datetime.now(UTC))
-    agent = Agent(tools, pool)
-    facts = {"host": socket.gethostname(), "pool": pool, "version": our_version()}
-    helper = Helper(edge, runner_id, facts, agent.parked, agent.stopping, tools.now)
-    helper.start()
-    agent.serve()
+    runner_id = f"{chosen.name or socket.gethostname()}-{uuid4().hex[:8]}"
+    workspace = Workspace(writable(chosen.folder), edge.secrets.get, environ)
+    tools = Tools(edge, workspace, images.connect(), runner_id, pace)
+    signals = Signals()
+    agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
+    facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}
+    facts["since"] = edge.now()
+    over = pace.flag()
+    helper = Helper(edge, runner_id, lambda: {**facts, "runs": agent.running}, agent.parked, over, pace)
+    # It goes on while the agent drains: for half an hour perhaps.
+    helping = pace.start(helper.run, "helper")
+    pace.start(lambda: signals.ended_by(agent.serve), "agent")
+    if chosen.spot:
+        notice = SpotNotice.from_env(environ)
+        pace.start(lambda: notice.watch(pace, agent.stopping, lambda _: signals.say(HURRY)), "spot")
+    wait_for_the_end(agent, signals, chosen.drain_s, pace)
+    over.set()
+    agent.parked.set()
+    helping.join(_LAST_LOOK_S)
+    with contextlib.suppress(ClientError, BotoCoreError):
+        edge.store.forget_runner(runner_id, edge.now())
+    signals.raise_what_ended_it()
+
+
+def wait_for_the_end(agent: Agent, signals: Signals, drain_s: float, pace: Pace) -> None:
+    """The first signal: finish what is in hand, for `drain_s` seconds. The second, or the end of that: hand it back."""
+    if signals.wait(None) != ENDED:
+        log.info("draining", extra={"running": list(agent.running), "for_s": drain_s})
+        first = signals.last
+        agent.drain()
+        if not agent.busy:
+            return
+        if first == HURRY or signals.wait(drain_s) != ENDED:
+            log.info("handing back", extra={"running": list(agent.running)})
+            agent.hand_back()
+            until = pace.monotonic() + _HAND_BACK_S
+            while pace.monotonic() < until and signals.wait(until - pace.monotonic()) != ENDED:
+                log.info("still handing back", extra={"running": list(agent.running)})
 
 
 def writable(folder: Path) -> Path:

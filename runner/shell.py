@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chalicelib.errors import TauError
+from runner.stopping import Stopping
+
+_GRACE_S = 1
 
 
 class TimedOut(TauError):
@@ -39,6 +44,7 @@ def run(
     *,
     env: Mapping[str, str],
     timeout_s: float,
+    stopping: Stopping,
     folder: Path | None = None,
     stdin: bytes = b"",
 ) -> Output:
@@ -49,7 +55,9 @@ def run(
 
     Raises:
         TimedOut: after `timeout_s`.
+        Stopped: somebody asks for it; the command and all that it started were ended.
     """
+    stopping.check()
     process = subprocess.Popen(
         list(argv),
         env=dict(env),
@@ -60,9 +68,34 @@ def run(
         start_new_session=True,
     )
     try:
-        stdout, stderr = process.communicate(stdin, timeout=max(timeout_s, 0.1))
+        with stopping.telling(lambda: _end(process)):
+            stdout, stderr = process.communicate(stdin, timeout=max(timeout_s, 0.1))
     except subprocess.TimeoutExpired as error:
-        os.killpg(process.pid, signal.SIGKILL)
+        _signal(process, signal.SIGKILL)
         process.communicate()
+        stopping.check()
         raise TimedOut(f"{argv[0]} took longer than {timeout_s:.0f} s and was stopped") from error
+    if stopping.why is not None:
+        # What the command has left behind of its group, if anything.
+        _signal(process, signal.SIGKILL)
+    stopping.check()
     return Output(process.returncode, stdout, stderr)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, and kill it soon: git takes its locks and temporary files away when it is asked."""
+    _signal_living(process, signal.SIGTERM)
+    killer = threading.Timer(_GRACE_S, _signal_living, (process, signal.SIGKILL))
+    killer.daemon = True
+    killer.start()
+
+
+def _signal_living(process: subprocess.Popen[bytes], number: int) -> None:
+    if process.returncode is None:
+        _signal(process, number)
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    # A group keeps its leader's number for as long as one of it lives.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

@@ -9,13 +9,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import Source
 from chalicelib.reports.words import duration
+from chalicelib.superseding import Ancestry
 from runner import credentials, git, shell
+from runner.stopping import Stopping
 
 _FETCH_S = 900
 _LOCAL_S = 300
@@ -87,7 +90,16 @@ class Workspace:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def checkout(self, source: Source, ref: str, commit: str | None, into: Path, remaining_s: float = _FETCH_S) -> str:
+    def checkout(
+        self,
+        source: Source,
+        ref: str,
+        commit: str | None,
+        into: Path,
+        remaining_s: float = _FETCH_S,
+        *,
+        stopping: Stopping | None = None,
+    ) -> str:
         """Put a commit's tree into a folder.
 
         Args:
@@ -101,107 +113,151 @@ class Workspace:
         Raises:
             StepFailed: the ref or the commit is gone.
             StepErrored: the repository cannot be reached, or refuses us; its mirror is held, or broken twice.
+            Stopped: somebody asks for it.
         """
-        mirror, until = self._mirror(source), time.monotonic() + remaining_s
-        with self._locked(source, remaining_s):
+        mirror, until = self._mirror(source, stopping), time.monotonic() + remaining_s
+        with _locked(mirror, remaining_s):
             try:
-                commit = self._fetched(source, ref, commit, until)
-                self._write(source, commit, into)
+                commit = self._fetched(mirror, ref, commit, until)
+                self._write(mirror, commit, into)
             except _Damaged:
-                self._drop(mirror)
+                mirror.drop()
                 # The commit that was found is kept: its tree may be half written, and another must not be laid over it.
-                commit = self._fetched(source, ref, commit, until)
-                self._write(source, commit, into)
+                commit = self._fetched(mirror, ref, commit, until)
+                self._write(mirror, commit, into)
         return commit
 
-    def archive(self, source: Source, commit: str) -> bytes:
-        """The commit's tree as tar; it must have been checked out before."""
-        with self._locked(source, _FETCH_S):
-            return self._local(git.archive(self._mirror(source), commit), self._env(source)).stdout
-
-    def _write(self, source: Source, commit: str, into: Path) -> None:
-        mirror = self._mirror(source)
-        into.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder / "runs") as index:
-            env = {**self._env(source), "GIT_INDEX_FILE": f"{index}/index"}
-            self._local(git.read_tree(mirror, commit), env)
-            self._local(git.checkout_index(mirror, into), env)
-
-    # --- the mirror -------------------------------------------------------------------------------
-
-    def _mirror(self, source: Source) -> Path:
-        return self._folder / "mirrors" / f"{hashlib.sha256(source.clone.encode()).hexdigest()[:32]}.git"
-
-    @contextlib.contextmanager
-    def _locked(self, source: Source, limit_s: float) -> Iterator[None]:
-        """Hold the mirror, which nobody else reads or writes meanwhile: it may be thrown away.
+    def ancestry(self, source: Source, ref: str, *, stopping: Stopping | None = None) -> Ancestry:
+        """A branch as it stands at the forge now.
 
         Raises:
-            StepErrored: another runner (a frozen one keeps its lock) did not let go of it.
+            StepErrored: the repository cannot be reached, or refuses us.
+            Stopped: somebody asks for it.
         """
-        mirror, until = self._mirror(source), time.monotonic() + limit_s
-        with (mirror.parent / f"{mirror.name}.lock").open("w") as file:
-            while not _got(file):
-                if time.monotonic() >= until:
-                    where, held = f"{source.forge}/{source.repository}", duration(limit_s)
-                    raise StepErrored(f"another runner has held the mirror of {where} for {held}: is it frozen?")
-                time.sleep(_LOCK_POLL_S)
-            yield
+        mirror = self._mirror(source, stopping)
+        with _locked(mirror, _FETCH_S):
+            try:
+                self._fetch(mirror, ref, _FETCH_S)
+            except StepFailed:
+                return Ancestry(None, lambda *_: False)
+            tip = mirror.commit(ref)
+        return Ancestry(tip, mirror.on)
 
-    def _fetched(self, source: Source, ref: str, commit: str | None, until: float) -> str:
-        mirror = self._mirror(source)
-        self._fetch(source, mirror, ref, until - time.monotonic())
-        return self._resolve(source, mirror, ref, commit)
+    def archive(self, source: Source, commit: str, *, stopping: Stopping | None = None) -> bytes:
+        """The commit's tree as tar; it must have been checked out before."""
+        mirror = self._mirror(source, stopping)
+        with _locked(mirror, _FETCH_S):
+            return mirror.local(git.archive(mirror.path, commit)).stdout
 
-    @staticmethod
-    def _drop(mirror: Path) -> None:
-        # Moved aside first: one that is killed here leaves no half of a mirror. What cannot go complains once more.
-        with contextlib.suppress(OSError):
-            aside = mirror.rename(tempfile.mkdtemp(dir=mirror.parent, prefix="new-"))
-            shutil.rmtree(aside, ignore_errors=True)
+    def _mirror(self, source: Source, stopping: Stopping | None) -> _Mirror:
+        path = self._folder / "mirrors" / f"{hashlib.sha256(source.clone.encode()).hexdigest()[:32]}.git"
+        env = git.environment(self._environ, source.clone, self._folder / "home")
+        return _Mirror(source, path, env, stopping or Stopping())
 
-    def _fetch(self, source: Source, mirror: Path, ref: str, remaining_s: float) -> None:
-        if not mirror.is_dir():
+    def _fetched(self, mirror: _Mirror, ref: str, commit: str | None, until: float) -> str:
+        self._fetch(mirror, ref, until - time.monotonic())
+        return mirror.resolve(ref, commit)
+
+    def _fetch(self, mirror: _Mirror, ref: str, remaining_s: float) -> None:
+        source, path = mirror.source, mirror.path
+        if not path.is_dir():
             # Made aside and renamed: a mirror that was killed half-way is never taken for one.
-            fresh = Path(tempfile.mkdtemp(dir=mirror.parent, prefix="new-"))
-            self._local(git.init(fresh), self._env(source))
-            fresh.rename(mirror)
+            fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix="new-"))
+            mirror.local(git.init(fresh))
+            fresh.rename(path)
         with credentials.opened(source, self._secret) as opened:
-            env = {**self._env(source), **opened}
-            output = _run(git.fetch(mirror, source.clone, ref), env, min(_FETCH_S, remaining_s))
+            output = mirror.run(git.fetch(path, source.clone, ref), min(_FETCH_S, remaining_s), opened)
         if not output.ok:
             raise _refusal(source, ref, output.complaint)
 
-    def _resolve(self, source: Source, mirror: Path, ref: str, commit: str | None) -> str:
-        tip = self._commit(source, mirror, ref)
+    def _write(self, mirror: _Mirror, commit: str, into: Path) -> None:
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder / "runs") as folder:
+            index = {"GIT_INDEX_FILE": f"{folder}/index"}
+            mirror.local(git.read_tree(mirror.path, commit), index)
+            mirror.local(git.checkout_index(mirror.path, into), index)
+
+
+@dataclass(frozen=True)
+class _Mirror:
+    """One repository's mirror, for one claim.
+
+    Args:
+        env: what git gets of our environment.
+        stopping: who waits for git no longer.
+    """
+
+    source: Source
+    path: Path
+    env: Mapping[str, str]
+    stopping: Stopping
+
+    def run(
+        self, argv: tuple[str, ...], timeout_s: float = _LOCAL_S, more: Mapping[str, str] | None = None
+    ) -> shell.Output:
+        """Run git; what it says of a refusal is the caller's to judge.
+
+        Raises:
+            _Damaged: it complains of the mirror itself.
+            Stopped: somebody asks for it.
+        """
+        output = shell.run(argv, env={**self.env, **(more or {})}, timeout_s=timeout_s, stopping=self.stopping)
+        if not output.ok and (line := _damage(output.complaint)):
+            raise _Damaged(f"git's mirror on this machine is broken: {line}")
+        return output
+
+    def local(self, argv: tuple[str, ...], more: Mapping[str, str] | None = None) -> shell.Output:
+        output = self.run(argv, more=more)
+        if not output.ok:
+            raise StepErrored(f"git failed on this machine: {output.complaint}")
+        return output
+
+    def resolve(self, ref: str, commit: str | None) -> str:
+        """The full sha of a commit that must lie on a ref; of the ref's tip where none is named."""
+        where = f"{self.source.forge}/{self.source.repository}"
+        tip = self.commit(ref)
         if tip is None:
-            raise StepFailed(f"{ref} of {source.forge}/{source.repository} is no commit")
+            raise StepFailed(f"{ref} of {where} is no commit")
         if commit is None or commit == tip:
             return tip
-        there = self._commit(source, mirror, commit)
-        if there is None or not self._on(source, mirror, there, tip):
+        there = self.commit(commit)
+        if there is None or not self.on(there, tip):
             raise StepFailed(
-                f"commit {commit[:7]} is gone from {ref} of {source.forge}/{source.repository}:"
+                f"commit {commit[:7]} is gone from {ref} of {where}:"
                 " it was rewritten or deleted after the push; push again"
             )
         return there
 
-    def _commit(self, source: Source, mirror: Path, name: str) -> str | None:
-        output = _run(git.commit_of(mirror, name), self._env(source))
+    def commit(self, name: str) -> str | None:
+        output = self.run(git.commit_of(self.path, name))
         return output.stdout.decode().strip() if output.ok else None
 
-    def _on(self, source: Source, mirror: Path, commit: str, tip: str) -> bool:
-        return _run(git.is_ancestor(mirror, commit, tip), self._env(source)).ok
+    def on(self, commit: str, tip: str) -> bool:
+        return self.run(git.is_ancestor(self.path, commit, tip)).ok
 
-    def _env(self, source: Source) -> dict[str, str]:
-        return git.environment(self._environ, source.clone, self._folder / "home")
+    def drop(self) -> None:
+        # Moved aside first: one that is killed here leaves no half of a mirror. What cannot go complains once more.
+        with contextlib.suppress(OSError):
+            aside = self.path.rename(tempfile.mkdtemp(dir=self.path.parent, prefix="new-"))
+            shutil.rmtree(aside, ignore_errors=True)
 
-    @staticmethod
-    def _local(argv: tuple[str, ...], env: Mapping[str, str]) -> shell.Output:
-        output = _run(argv, env)
-        if not output.ok:
-            raise StepErrored(f"git failed on this machine: {output.complaint}")
-        return output
+
+@contextlib.contextmanager
+def _locked(mirror: _Mirror, limit_s: float) -> Iterator[None]:
+    """Hold the mirror, which nobody else reads or writes meanwhile: it may be thrown away.
+
+    Raises:
+        StepErrored: another runner (a frozen one keeps its lock) did not let go of it.
+    """
+    path, until = mirror.path, time.monotonic() + limit_s
+    with (path.parent / f"{path.name}.lock").open("w") as file:
+        while not _got(file):
+            mirror.stopping.check()
+            if time.monotonic() >= until:
+                where, held = f"{mirror.source.forge}/{mirror.source.repository}", duration(limit_s)
+                raise StepErrored(f"another runner has held the mirror of {where} for {held}: is it frozen?")
+            time.sleep(_LOCK_POLL_S)
+        yield
 
 
 def _got(file: IO[str]) -> bool:
@@ -210,13 +266,6 @@ def _got(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _run(argv: tuple[str, ...], env: Mapping[str, str], timeout_s: float = _LOCAL_S) -> shell.Output:
-    output = shell.run(argv, env=env, timeout_s=timeout_s)
-    if not output.ok and (line := _damage(output.complaint)):
-        raise _Damaged(f"git's mirror on this machine is broken: {line}")
-    return output
 
 
 def _damage(complaint: str) -> str | None:

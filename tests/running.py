@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import threading
+import time
+from contextlib import contextmanager
 
 import pydantic
 import requests.exceptions
 from docker.errors import APIError, ImageNotFound, NotFound
 
-from chalicelib.errors import LostClaim
+from chalicelib.errors import LostClaim, StepErrored
 from chalicelib.model import Step, StepResult, StepStatus
 from chalicelib.queue import Message
 from chalicelib.records.runs import new_run
+from chalicelib.superseding import Ancestry
 from runner.context import Aws, Context
 from runner.run import Tools
+from runner.stopping import Why
 from runner.workspace import Workspace
 from tests.installation import NOW
 from tests.installation import job as make_job
 from tests.installation import run as make_run
-
-
-class Clock:
-    """The time of day, and seconds of a clock that only goes forward."""
-
-    def __init__(self):
-        self.now = NOW
-
-    def __call__(self):
-        return self.now
-
-    def monotonic(self):
-        return (self.now - NOW).total_seconds()
-
-    def pass_(self, seconds):
-        self.now += timedelta(seconds=seconds)
 
 
 class Engine:
@@ -162,14 +150,38 @@ def built(engine, image_id="sha256:1", name="2pisoftware/cmfive-dev"):
     return build
 
 
-def tools(edge, folder, engine, clock, *actions, runner="r1"):
+class Branch(Workspace):
+    """A real folder, and a branch as the test says: its line of commits, oldest first; it stands at the last one.
+
+    Without a line it is gone from its forge. `asked` counts the fetches; `unreachable`: the forge does not answer.
+    """
+
+    def __init__(self, folder, *line):
+        super().__init__(folder, {}.__getitem__, {})
+        self.line, self.asked, self.unreachable = list(line), 0, False
+        self.meanwhile = lambda: None
+
+    def ancestry(self, source, ref, *, stopping=None):  # noqa: ARG002 - there is one branch
+        self.asked += 1
+        self.meanwhile()
+        if self.unreachable:
+            raise StepErrored("the forge does not answer")
+        return Ancestry(self.line[-1] if self.line else None, self._is_ancestor)
+
+    def _is_ancestor(self, older, newer):
+        line = self.line
+        return older in line and newer in line and line.index(older) <= line.index(newer)
+
+
+def tools(edge, workspace, engine, pace, *actions, runner="r1"):
+    """What a runner has; `workspace` may be a folder, of whose branches all are gone."""
     by_name = {action.name: action for action in actions}
     return Tools(
         edge=edge,
-        workspace=Workspace(folder, edge.secrets.get, {}),
+        workspace=workspace if isinstance(workspace, Workspace) else Branch(workspace),
         docker=engine,
         runner=runner,
-        now=clock,
+        pace=pace,
         action=by_name.__getitem__,
     )
 
@@ -188,6 +200,25 @@ def in_queue(edge, pool="default"):
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     found = edge.client("sqs").get_queue_attributes(QueueUrl=edge.queue.url(pool), AttributeNames=names)["Attributes"]
     return sum(int(number) for number in found.values())
+
+
+@contextmanager
+def stopping_soon(stopping, why=Why.ASKED, after_s=0.7):
+    """Somebody asks a moment after the block has begun."""
+    timer = threading.Timer(after_s, stopping.ask, (why,))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
+@contextmanager
+def within(seconds):
+    """The block does not wait for what takes minutes."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < seconds
 
 
 class Log:
@@ -227,6 +258,9 @@ class Journal:
         earlier = None if self.observed(key) is not None else self._last("intent", key)
         self.entries.append(("intent", key, facts))
         return earlier
+
+    def begun(self, key):
+        return self.observed(key) is None and self._last("intent", key) is not None
 
     def observe(self, key, **facts):
         self.entries.append(("seen", key, facts))

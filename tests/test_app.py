@@ -271,6 +271,27 @@ def test_the_schedule_does_what_is_due(edge):
     assert edge.store.run(run(1).id).send == 2
 
 
+def test_the_schedule_counts_the_open_dead_letters_after_it_has_buried_what_sqs_gave_up_on(edge, capsys):
+    sqs = edge.client("sqs")
+    url = sqs.create_queue(QueueName="tau-test-default-dead")["QueueUrl"]
+    for body in ("no json", '{"v": 1, "run": "01NONE", "send": 1}'):
+        sqs.send_message(QueueUrl=url, MessageBody=body)
+    app().ticker(SCHEDULED, Context())
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"DeadLetters"' in line]
+    (metric,) = [line for line in lines if "_aws" in line]
+    assert (metric["DeadLetters"], metric["service"], metric["stage"]) == ([2.0], "ticker", "test")
+    assert metric["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Tau"
+    assert sorted(metric["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0]) == ["service", "stage"]
+
+
+def test_the_reconcilers_schedule_asks_no_forge_whose_token_is_not_there(caplog):
+    caplog.set_level("INFO")
+    app().reconciler(SCHEDULED, Context())
+    said = {record.message: vars(record) for record in caplog.records}
+    assert "set the SSM parameter /tau/test/secrets/token-" in said["looked at"]["reason"]
+    assert (said["reconciled"]["failed"], said["reconciled"]["runs"]) == (2, 0)
+
+
 def test_a_line_of_the_log_has_ids_and_no_header_and_no_body(caplog):
     caplog.set_level("INFO")
     webhook = push(**MASTER)

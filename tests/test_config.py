@@ -22,6 +22,8 @@ COMPILED = {
             "clone": "ssh://git@github.com/{repository}.git",
             "key": "github",
             "webhook": ["hook-2026", "hook-2025"],
+            "api": "https://api.github.com",
+            "token": "token-github",
         }
     },
     "registries": {"docker.io": "dockerhub", "open.example.com": None},
@@ -57,6 +59,7 @@ def test_the_compiled_form_becomes_nouns():
     assert config.operators == ("ops@2pisoftware.com",)
     assert config.registries == {"docker.io": "dockerhub", "open.example.com": None}
     assert (forge.provider, forge.webhook) == (Provider.GITHUB, ("hook-2026", "hook-2025"))
+    assert (forge.api, forge.token) == ("https://api.github.com", "token-github")
     assert pipeline.steps == (Step("build", {"image": "2pisoftware/cmfive"}),)
     assert pipeline.triggers == {"push": ("master",)}
     assert pipeline.notify == Notify(("pusher",), "always")

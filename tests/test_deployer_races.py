@@ -93,7 +93,7 @@ def simulate(seed):
     baton = Baton(seed, world.clock)
     store, queue = Through(world.store, baton), Through(world.queue, baton)
     client = Through(world.beanstalk, baton)
-    edge = SimpleNamespace(store=store, queue=queue, client=lambda *_: client)
+    edge = SimpleNamespace(store=store, queue=queue, client=lambda *_: client, now=world.clock)
 
     def done():
         return world.store.deployments["01RUN.3"].due_at is None
@@ -101,7 +101,7 @@ def simulate(seed):
     def driver():
         try:
             while not done():
-                advance_deployment("01RUN.3", edge=edge, now=world.clock(), clock=world.clock)
+                advance_deployment("01RUN.3", edge=edge, now=world.clock())
                 baton.perform("sleep", lambda: world.clock.pass_(1))
         except Killed:
             pass

@@ -14,7 +14,6 @@ from chalicelib.intake import MOST_BYTES, accept, receive
 from chalicelib.model import Delivery, EventKind, Provider, RunState
 from chalicelib.providers import signature
 from chalicelib.queue import Queue, decode
-from chalicelib.records.runs import ref_key
 from chalicelib.store import Store
 from infra.local.githost import Tag
 from infra.local.samples import Webhook, bitbucket_tag
@@ -223,9 +222,10 @@ def test_more_tags_than_one_transaction_holds_are_each_remembered_as_the_newest_
     together = give(edge, tags([f"v{number}" for number in range(120)]), config=TAGS, now=later(10))
     assert len(together.body["runs"]) == 120
     events = edge.store.delivery(together.body["delivery"])["events"]
-    places = [f"ref#{ref_key(event['forge'], event['repository'], event['ref'])}" for event in events]
-    assert len(places) == 120
-    assert {edge.store.table.get((place, "ref"))["last"] for place in places} == {together.body["delivery"]}
+    refs = edge.store.refs_of("bitbucket.org", REPOSITORY)
+    assert set(refs) == {event["ref"] for event in events}
+    assert len(refs) == 120
+    assert {ref.last for ref in refs.values()} == {together.body["delivery"]}
 
 
 # --- what does not reach the queue ----------------------------------------------------------------

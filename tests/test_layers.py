@@ -21,6 +21,8 @@ AWS = ("boto3", "botocore")
 # Whoever calls the edge may have to answer an error of AWS.
 HARMLESS = ("botocore.exceptions",)
 SUBPROCESS = {"runner.shell", "runner.workspace"}
+# What begins, holds and ends runs, and the process around it.
+ABOVE_ACTIONS = ("agent", "claim", "helping", "holding", "run", "service", "signals", "slots")
 # Settings.from_env gets the environment from those who start a process: the Lambda and the command.
 ENVIRONMENT = {"app", "runner.cli"}
 
@@ -58,6 +60,7 @@ PLANTED = {
     "runner/actions/test.py": ("from .build import run", "one action never imports another"),
     "runner/actions/tag.py": ("from runner import agent", "an action never imports runner.agent"),
     "runner/actions/build.py": ("import runner.run", "an action never imports runner.run"),
+    "runner/actions/script.py": ("from runner.claim import Claim", "an action never imports runner.claim"),
     "app.py": ("from runner.cli import main", "app never imports runner"),
 }
 
@@ -132,7 +135,7 @@ def _runner_complaints(module: str, imported: str) -> Iterator[str]:
     if module.startswith("runner.actions.") and module != "runner.actions.__init__":
         if _under(imported, ("runner.actions",)) and not _under(imported, (module,)):
             yield f"one action never imports another: {imported}"
-        for above in ("agent", "run", "service"):
+        for above in ABOVE_ACTIONS:
             if _under(imported, (f"runner.{above}",)):
                 yield f"an action never imports runner.{above}"
 

@@ -1,3 +1,5 @@
+"""Records of runs, their holders, and deployments: every write is conditional on what was read."""
+
 import contextlib
 import itertools
 from dataclasses import replace
@@ -8,16 +10,16 @@ from chalicelib.errors import LockBusy, LostClaim, NotThere
 from chalicelib.model import (
     ENDS,
     TRANSITIONS,
-    Deployment,
-    DeploymentState,
     RunState,
     StepResult,
     StepStatus,
     WaitingFor,
     may_become,
 )
+from chalicelib.records.configs import InForce
 from chalicelib.records.runs import new_run, run_place
-from chalicelib.records.table import Change
+from chalicelib.records.table import Change, Table
+from chalicelib.store import Store
 from tests.installation import NOW, installation, later, run
 
 
@@ -114,33 +116,11 @@ def test_a_runner_whose_claim_was_taken_over_can_write_nothing(store):
     assert (run_now.state, run_now.journal, run_now.results) == (RunState.RUNNING, (), {})
 
 
-def test_the_end_frees_the_lock_and_says_whom_to_tell_in_one_write(store):
-    claimed = store.claim(queued(store), "r1", NOW)
-    tell = {"email:dev@2pisoftware.com": {"state": "due", "attempts": 0}}
-    store.end(claimed, RunState.FAILED, reason="1 of 2 tests failed", tell=tell, now=later(5))
-    ended = store.run(claimed.id)
-    assert (ended.state, ended.reason, ended.tell) == (RunState.FAILED, "1 of 2 tests failed", tell)
-    assert ended.ended_at == later(5)
-    assert store.lock_holder(ended.job.lock) is None
-    assert [due.id for due in store.due(later(120))] == [claimed.id]
-    store.told(ended.id, "email:dev@2pisoftware.com", {"state": "told", "attempts": 1}, None)
-    assert store.due(later(1000)) == []
-    assert store.run(ended.id).tell["email:dev@2pisoftware.com"]["state"] == "told"
-
-
-def test_an_end_is_written_once(store):
-    claimed = store.claim(queued(store), "r1", NOW)
-    store.end(claimed, RunState.PASSED, reason=None, tell={}, now=NOW)
-    with pytest.raises(LostClaim):
-        store.end(claimed, RunState.FAILED, reason="late", tell={}, now=NOW)
-    assert store.run(claimed.id).state is RunState.PASSED
-
-
 def test_a_parked_run_keeps_its_lock_its_journal_and_its_results(store):
     claimed = store.claim(queued(store), "r1", NOW)
     store.finish_step(claimed, 0, StepResult("build", StepStatus.PASSED, NOW, later(3), facts={"n": 1}))
     store.note(claimed, {"kind": "intent", "key": "push", "step": 1, "size": 1.5})
-    store.park(claimed, WaitingFor.ENVIRONMENT, later(5), "Elastic Beanstalk works", [{"kind": "x"}])
+    assert store.park(claimed, WaitingFor.ENVIRONMENT, later(5), "Elastic Beanstalk works", [{"kind": "x"}])
     parked = store.run(claimed.id)
     assert parked.waiting_for is WaitingFor.ENVIRONMENT
     assert parked.due_at == later(5)
@@ -149,6 +129,9 @@ def test_a_parked_run_keeps_its_lock_its_journal_and_its_results(store):
     assert store.lock_holder(parked.job.lock) == parked.id
     message = store.wake(parked.id, WaitingFor.ENVIRONMENT, later(5))
     assert store.claim(store.run(message.run), "r2", later(6)).epoch == 2
+
+
+# --- old and new programs -------------------------------------------------------------------------
 
 
 def test_a_field_of_a_newer_version_survives_an_older_programs_writes(store):
@@ -197,13 +180,6 @@ def test_only_transitions_of_the_table_can_be_written_whatever_the_code_above_be
         assert after is now or (after is then and may_become(now, then)), f"{now} became {after} instead of {then}"
 
 
-def test_an_end_that_is_no_end_is_not_written(store):
-    claimed = store.claim(queued(store), "r1", NOW)
-    with pytest.raises(LostClaim):
-        store.end(claimed, RunState.QUEUED, reason=None, tell={}, now=NOW)
-    assert store.run(claimed.id).state is RunState.RUNNING
-
-
 def test_the_longer_nobody_came_the_rarer_a_run_is_called(store):
     read = queued(store)
     moments, now = [], NOW
@@ -218,27 +194,46 @@ def test_no_state_but_an_end_is_without_a_way_on():
     assert {state for state, nexts in TRANSITIONS.items() if not nexts} == ENDS
 
 
-def test_a_deployment_moves_only_from_the_number_that_was_read(store):
-    made = Deployment(
-        id="01X.3",
-        run="01X",
-        region="ap-southeast-2",
-        application="client",
-        environment="client-production",
-        label="v1",
-        state=DeploymentState.PREPARED,
-        number=1,
-        created_at=NOW,
-        deadline_at=later(60),
-        due_at=later(5),
-    )
-    assert store.create_deployment(made)
-    assert not store.create_deployment(made)
-    read = store.deployment(made.id)
-    assert read == made
-    assert store.move_deployment(read, replace(read, state=DeploymentState.UPDATING, previous_label="v0"))
-    assert not store.move_deployment(read, replace(read, state=DeploymentState.FAILED))
-    now = store.deployment(made.id)
-    assert (now.state, now.number, now.previous_label) == (DeploymentState.UPDATING, 2, "v0")
-    assert store.move_deployment(now, replace(now, state=DeploymentState.LIVE, due_at=None, previous_label=None))
-    assert store.due(later(1000)) == []
+# --- two writers at the same moment ---------------------------------------------------------------
+
+
+class Busy:
+    """DynamoDB, in which a transaction has the item in hand for so many writes."""
+
+    def __init__(self, client, times):
+        self._client, self.times = client, times
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def update_item(self, **wanted):
+        if self.times:
+            self.times -= 1
+            error = {"Error": {"Code": "TransactionConflictException", "Message": "ongoing"}}
+            raise self._client.exceptions.TransactionConflictException(error, "UpdateItem")
+        return self._client.update_item(**wanted)
+
+
+def test_a_write_that_meets_a_transaction_goes_again(edge, store):
+    held = store.claim(queued(store), "r1", NOW)
+    busy = Store(Table(Busy(edge.client("dynamodb"), 3), "tau-test"))
+    assert busy.beat(held, later(5)).beat == held.beat + 1
+
+
+def test_a_write_that_meets_transactions_again_and_again_says_so(edge, store):
+    held = store.claim(queued(store), "r1", NOW)
+    client = Busy(edge.client("dynamodb"), 8)
+    with pytest.raises(client.exceptions.TransactionConflictException):
+        Store(Table(client, "tau-test")).beat(held, later(5))
+
+
+# --- which ci.yml is in force ---------------------------------------------------------------------
+
+
+def test_the_ci_yml_in_force_is_the_last_one_that_was_written_and_since_its_first_time(store):
+    assert store.in_force() is None
+    store.put_in_force("a", NOW)
+    store.put_in_force("a", later(60))
+    assert store.in_force() == InForce("a", NOW)
+    store.put_in_force("b", later(90))
+    assert store.in_force() == InForce("b", later(90))

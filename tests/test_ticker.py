@@ -14,7 +14,7 @@ from chalicelib.queue import Queue, decode
 from chalicelib.records.deliveries import HALF_PLANNED_AFTER
 from chalicelib.records.due import due_values
 from chalicelib.records.runs import SILENT_AFTER, new_run, run_place
-from chalicelib.records.table import Change
+from chalicelib.records.table import Change, Put, Table
 from chalicelib.store import Store
 from chalicelib.telling import notices
 from chalicelib.ticker import tick
@@ -178,14 +178,45 @@ def test_a_record_that_a_newer_program_wrote_is_left_to_it(edge):
     assert edge.store.table.get(run_place(newer.id))["state"] == "pondering"
 
 
+def test_what_a_newer_program_wrote_is_passed_over_without_a_word(edge, caplog):
+    newer = queued(edge, 1)
+    edge.store.table.write(Change(run_place(newer.id), values={"v": 2}))
+    tick(edge, NOW + AFTER)
+    assert caplog.records == []
+
+
+def test_a_tick_looks_at_what_is_due_and_at_nothing_else_however_much_has_ended(edge):
+    queued(edge, 999)
+    asked = []
+
+    class Counting:
+        """DynamoDB that remembers what it was asked for."""
+
+        def __getattr__(self, name):
+            asked.append(name)
+            return getattr(edge.client("dynamodb"), name)
+
+    counted = replace(edge, store=Store(Table(Counting(), "tau-test")))
+    tick(counted, NOW + AFTER)
+    alone, asked[:] = list(asked), []
+    for number in range(200):
+        ended = new_run(run(number, state=RunState.PASSED)).item
+        edge.store.table.write(Put({**ended, "due_shard": None, "due_at": None}))
+    edge.store.table.write(Change(run_place(run(999).id), values=dict(due_values(NOW))))
+    assert [due.id for due in tick(counted, NOW + AFTER)] == [run(999).id]
+    assert asked == alone
+
+
 class Refusing:
-    """SQS that takes nothing."""
+    """SQS that takes nothing and gives nothing."""
 
     def get_queue_url(self, **_):
         return {"QueueUrl": "https://sqs.invalid/q"}
 
     def send_message(self, **_):
         raise ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "busy"}}, "SendMessage")
+
+    receive_message = send_message
 
 
 def test_a_wake_up_that_is_not_sent_is_sent_at_a_later_tick(edge):
@@ -265,7 +296,7 @@ class Dying:
 def test_a_delivery_of_more_runs_than_fit_is_finished_with_the_same_runs(edge):
     accepted = accepted_of(edge, *(pipeline(f"p{number:03}") for number in range(104)))
     with pytest.raises(EndpointConnectionError):
-        Store(Dying(edge.client("dynamodb")), "tau-test").record(accepted)
+        Store(Table(Dying(edge.client("dynamodb")), "tau-test")).record(accepted)
     there = [one for one in accepted.runs if edge.store.table.get(run_place(one.id))]
     assert 0 < len(there) < 104
     tick(edge, NOW + HALF_PLANNED_AFTER, most=1000)

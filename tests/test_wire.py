@@ -12,19 +12,24 @@ from chalicelib.model import (
     Deployment,
     DeploymentState,
     Event,
+    Handed,
     Job,
     Pusher,
+    Result,
     Run,
     RunState,
     Step,
     StepResult,
     StepStatus,
+    Stop,
+    Supersede,
     WaitingFor,
 )
 from tests.installation import NOW, event, job, later, run
 
 STEP = Step("build", {"image": "x", "args": {"a": "b"}, "tags": ["latest", "1.10"], "from": None})
 RESULT = StepResult("test", StepStatus.FAILED, NOW, later(2.5), "1 of 2", ("line",), {"tests": {"failures": [{}]}})
+HANDED = Handed("a" * 40, "ann@2pisoftware.com", "Ann", "Show overdue tasks first")
 FULL = run(
     1,
     STEP,
@@ -35,13 +40,24 @@ FULL = run(
     journal=({"kind": "intent", "size": 1.5, "open": True, "nothing": None},),
     tell={"email:dev@2pisoftware.com": {"state": "due", "attempts": 0}},
     results={"0": RESULT},
+    stop=Stop(RunState.SUPERSEDED, "01NEWER", later(1)),
+    handed={"01OLDER": HANDED, "01OLDEST": Handed(None)},
+    hands=2,
+    followed_until=later(90),
 )
 DEPLOYMENT = Deployment(
     "01X.3", "01X", "us-east-1", "a", "a-production", "v1", DeploymentState.UPDATING, 4, NOW, later(9), None
 )
 
 
-@pytest.mark.parametrize("noun", [FULL, FULL.job, event(), RESULT, DEPLOYMENT], ids=lambda noun: type(noun).__name__)
+ENDED = Result("01X", job(supersede=Supersede.NEVER), RunState.PASSED, NOW, later(9), (RESULT,), None, {"01O": HANDED})
+
+
+@pytest.mark.parametrize(
+    "noun",
+    [FULL, FULL.job, event(), RESULT, DEPLOYMENT, FULL.stop, HANDED, ENDED],
+    ids=lambda noun: type(noun).__name__,
+)
 def test_a_noun_reads_back_as_it_was_written(noun):
     assert wire.loads(type(noun), wire.dumps(noun)) == noun
 
@@ -64,8 +80,17 @@ def test_a_field_of_a_newer_version_is_passed_over():
 
 def test_a_field_that_an_older_version_did_not_write_has_its_default():
     data = wire.to_json(job())
-    del data["pool"], data["timeout_s"]
+    del data["pool"], data["timeout_s"], data["supersede"]
     assert wire.from_json(Job, data) == job()
+    data = wire.to_json(run(1))
+    for name in ("stop", "handed", "hands", "followed_until"):
+        del data[name]
+    assert wire.from_json(Run, data) == run(1)
+
+
+def test_what_has_been_read_already_is_taken_as_it_is():
+    data = {**wire.to_json(FULL), "job": "not looked at"}
+    assert wire.from_json(Run, data, job=FULL.job) == FULL
 
 
 def test_a_field_that_nobody_can_do_without_is_named():

@@ -24,6 +24,7 @@ from chalicelib.providers.reading import (
     email_or_none,
     kind_of,
     need_header,
+    numbered,
     parse,
     shortened,
 )
@@ -42,6 +43,11 @@ PULL_REQUESTS = frozenset(
 
 # The types of a change's `new` and `old`. named_branch (and bookmark, which no git repository has) are Mercurial's.
 PREFIXES = {"branch": HEADS, "named_branch": HEADS, "tag": TAGS, "annotated_tag": TAGS}
+
+# A pull request's head is a shortened hash, in most places of twelve digits.
+# https://github.com/jenkinsci/bitbucket-branch-source-plugin/pull/63
+SHORT_ID = re.compile(r"[0-9a-f]{7,64}")
+SHORT = 12
 
 # `Name <address>` as git writes it. https://git-scm.com/docs/git-commit#_commit_information
 RAW_AUTHOR = re.compile(r"<([^<>]*)>\s*\Z")
@@ -135,8 +141,8 @@ def _change(change: Fields, base: Event) -> Event:
         forced=change.flag("forced"),
         # At most five commits are listed. https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/#Push
         truncated=change.flag("truncated"),
-        commit_author_emails=each_email_once(_author_email(commit) for commit in change.children("commits")),
-        head_commit_author_email=_author_email(head),
+        commit_author_emails=each_email_once(author_email(commit) for commit in change.children("commits")),
+        head_commit_author_email=author_email(head),
         head_commit_message=shortened(head.text("message"), LONGEST_MESSAGE),
     )
 
@@ -145,7 +151,7 @@ def _target(side: Fields) -> str | None:
     return side.need_child("target").need_object_id("hash")
 
 
-def _author_email(commit: Fields) -> str | None:
+def author_email(commit: Fields) -> str | None:
     """The address in `author.raw`; some authors (merges made on the page) have none."""
     raw = (commit.part("author").text("raw") or "").strip()
     bracketed = RAW_AUTHOR.search(raw)
@@ -155,11 +161,27 @@ def _author_email(commit: Fields) -> str | None:
 
 
 def _pull_request(payload: Fields, base: Event) -> Event:
-    """A pull request; from a fork where the source's repository is another one, or gone (null).
+    """A pull request, as `pull_request` reads it."""
+    return pull_request(payload.need_child("pullrequest"), base)
+
+
+def pull_request(pull: Fields, base: Event) -> Event:
+    """A pull request as payloads and the REST API describe it.
+
+    It comes from a fork where the source's repository is another one, or gone (null).
 
     Source: https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/#Pull-request-events
     """
-    source = payload.need_child("pullrequest").part("source").part("repository")
+    side = pull.part("source")
+    source = side.part("repository")
     uuid, full_name = source.text("uuid"), source.text("full_name")
     same = uuid == base.repository_id if uuid and base.repository_id else full_name == base.repository
-    return replace(base, kind=EventKind.PULL_REQUEST, fork=not same)
+    is_open = pull.text("state") in {None, "OPEN"}
+    head = _short_id(side.part("commit").text("hash")) if is_open else None
+    return replace(base, kind=EventKind.PULL_REQUEST, pull=numbered(pull.number("id"), head), fork=not same)
+
+
+def _short_id(text: str | None) -> str | None:
+    if text is not None and not SHORT_ID.fullmatch(text):
+        raise BadDelivery("bitbucket: a pull request's head is no hash")
+    return text[:SHORT] if text else None

@@ -25,6 +25,7 @@ from chalicelib.providers.reading import (
     kind_of,
     name_of,
     need_header,
+    numbered,
     parse,
     shortened,
 )
@@ -174,9 +175,23 @@ def _author_email(commit: Fields) -> str | None:
 
 
 def _pull_request(payload: Fields, base: Event) -> Event:
-    """A pull request; from a fork where the head's repository is another one, or gone (null).
+    """A pull request, as `pull_request` reads it."""
+    return pull_request(payload.need_child("pull_request"), base)
 
-    Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads#pull_request
+
+def pull_request(pull: Fields, base: Event) -> Event:
+    """A pull request as payloads and the REST API describe it.
+
+    It comes from a fork where the head's repository is another one, or gone (null).
+
+    Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads#pull_request and
+    https://docs.github.com/en/rest/pulls/pulls#list-pull-requests
     """
-    head = payload.need_child("pull_request").part("head").part("repo")
-    return replace(base, kind=EventKind.PULL_REQUEST, fork=str(head.number("id")) != base.repository_id)
+    head, number = pull.part("head"), pull.number("number")
+    is_open = head.text("sha") is not None and pull.text("state") != "closed"
+    return replace(
+        base,
+        kind=EventKind.PULL_REQUEST,
+        pull=numbered(number, head.need_object_id("sha") if is_open else None),
+        fork=str(head.part("repo").number("id")) != base.repository_id,
+    )

@@ -13,12 +13,14 @@ from itertools import accumulate
 from typing import NoReturn, TypeVar
 
 from chalicelib.errors import BadDelivery
-from chalicelib.model import Delivery, EventKind
+from chalicelib.model import Delivery, EventKind, Pull
 
 T = TypeVar("T", str, int, bool, list[object], dict[str, object])
 
 HEADS = "refs/heads/"
 TAGS = "refs/tags/"
+PULLS = "pull/"
+"""How the name begins under which a pull request's head is remembered: `pull/42`."""
 
 # What goes into a record has a size: a DynamoDB item holds 400 KB, and a push may list thousands of authors.
 LONGEST_REF_BYTES = 1000
@@ -32,6 +34,9 @@ DELIVERY_ID = re.compile(r"[A-Za-z0-9{}-]{1,100}")
 EVENT_NAME = re.compile(r"[A-Za-z0-9_:.-]{1,100}")
 REPOSITORY = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}")
 REPOSITORY_ID = re.compile(r"[A-Za-z0-9{}-]{1,100}")
+
+# A pull request's; whatever is larger was not counted up to.
+MOST_PULLS = 10**9
 
 # SHA-1 or SHA-256. https://git-scm.com/docs/hash-function-transition
 OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -116,18 +121,32 @@ def parse(body: bytes, at: str) -> Fields:
         BadDelivery: no UTF-8, no JSON, no object; repeated keys, NaN or Infinity, half a surrogate pair, an absurdly
             long number, or nesting beyond reason.
     """
+    values = _values(body, at)
+    if type(values) is not dict:
+        raise BadDelivery(f"{at}: the body is no JSON object")
+    return Fields(values, at)
+
+
+def parse_list(body: bytes, at: str) -> list[Fields]:
+    """The objects of the list that a body holds, read like `parse`.
+
+    Raises:
+        BadDelivery: like `parse`; or it holds no list of objects.
+    """
+    return Fields({"list": _values(body, at)}, at).need_children("list")
+
+
+def _values(body: bytes, at: str) -> object:
     try:
         text = body.decode("utf-8")
-        values = STRICT.decode(text)
+        values: object = STRICT.decode(text)
         if HALF_OF_A_PAIR.search(text):
             # Rare (emoji written as escapes): whole pairs encode, halves do not.
             json.dumps(values, ensure_ascii=False).encode("utf-8")
     # UnicodeError and JSONDecodeError are ValueErrors.
     except (ValueError, RecursionError) as error:
         raise BadDelivery(f"{at}: the body is no clean JSON ({type(error).__name__})") from error
-    if type(values) is not dict:
-        raise BadDelivery(f"{at}: the body is no JSON object")
-    return Fields(values, at)
+    return values
 
 
 def _each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -173,11 +192,23 @@ def checked_repository_id(text: str | None) -> str | None:
     return text
 
 
+def numbered(number: int | None, head: str | None) -> Pull | None:
+    """A pull request; None where the payload does not say which."""
+    if number is not None and not 0 < number < MOST_PULLS:
+        raise BadDelivery("the pull request's number is none that a forge counts")
+    return Pull(number, head) if number is not None else None
+
+
 def checked_ref(ref: str) -> str:
     """A full ref (`refs/…`) that git would take, short enough for a record."""
-    if not is_ref(ref) or len(ref.encode("utf-8")) > LONGEST_REF_BYTES:
+    if not is_storable(ref):
         raise BadDelivery("the ref's name is not one that git allows, or too long")
     return ref
+
+
+def is_storable(ref: str) -> bool:
+    """Whether a record can have the name of a ref that git would take."""
+    return is_ref(ref) and len(ref.encode("utf-8")) <= LONGEST_REF_BYTES
 
 
 def is_ref(ref: str) -> bool:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from boto3.dynamodb.conditions import Attr
 
 from chalicelib import wire
-from chalicelib.errors import BadRecord
+from chalicelib.beanstalk import lock_name
+from chalicelib.errors import BadRecord, Outrun
 from chalicelib.model import VERSION, Deployment, Json
 from chalicelib.records.due import due_values
-from chalicelib.records.table import Change, Place, Put, Table
+from chalicelib.records.locks import lock_place
+from chalicelib.records.table import Cancelled, Change, Place, Put, Table
 
 
 def _place(deployment_id: str) -> Place:
@@ -34,9 +36,22 @@ class DeploymentRecords:
         return wire.from_json(Deployment, {**item, "due_at": item.get("due_text")}) if item else None
 
     def create_deployment(self, deployment: Deployment) -> bool:
-        """Write a new one; False when it existed."""
+        """Write a new one; False when it existed.
+
+        Raises:
+            Outrun: a newer run has begun to deploy there: the older version must not go over its own.
+        """
         pk, sk = _place(deployment.id)
-        return self.table.write(Put({"pk": pk, "sk": sk, **_fields(deployment)})) is not None
+        newest = Attr("newest").not_exists() | Attr("newest").lte(deployment.run)
+        order = Change(lock_place(lock_name(deployment)), when=newest, values={"newest": deployment.run})
+        try:
+            self.table.transact([Put({"pk": pk, "sk": sk, **_fields(deployment)}), order])
+        except Cancelled as cancelled:
+            if 0 in cancelled.failed:
+                return False
+            newer = cancelled.failed[1]["newest"]
+            raise Outrun(f"run {newer}, a newer one, deploys to {deployment.environment}", newer) from cancelled
+        return True
 
     def move_deployment(self, old: Deployment, new: Deployment) -> bool:
         """Write `new` over `old`; False when somebody else has moved it since it was read."""

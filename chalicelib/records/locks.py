@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from boto3.dynamodb.conditions import Attr
 
+from chalicelib.errors import Outrun
 from chalicelib.model import VERSION
 from chalicelib.records.table import Change, Place, Table
 
@@ -30,6 +32,13 @@ def freed(name: str, holder: str) -> Change:
     return Change(lock_place(name), when=Attr("holder").eq(holder), remove=("holder",))
 
 
+def left(name: str, waiter: str) -> Change:
+    """`waiter` stands in line no more; it must not hold the lock either."""
+    return Change(
+        lock_place(name), when=Attr("holder").not_exists() | Attr("holder").ne(waiter), discard={"waiters": {waiter}}
+    )
+
+
 def awaited(name: str, waiter: str) -> Change:
     """`waiter` stands in line, as long as somebody else holds the lock: otherwise it should claim again."""
     return Change(lock_place(name), when=Attr("holder").exists() & Attr("holder").ne(waiter), add={"waiters": {waiter}})
@@ -43,6 +52,21 @@ class LockRecords:
     def acquire_lock(self, name: str, holder: str, epoch: int) -> bool:
         """Take a lock; True also when it was ours already."""
         return self.table.write(taken(name, holder, epoch)) is not None
+
+    def acquire_in_order(self, name: str, holder: str, run: str) -> bool:
+        """Take a lock whose `newest` run goes last; True also when it was ours already.
+
+        Raises:
+            Outrun: a newer run has stood in line since.
+        """
+        free = taken(name, holder, epoch=0)
+        newest = Attr("newest").not_exists() | Attr("newest").lte(run)
+        if self.table.write(replace(free, when=newest & free.when if free.when else newest)) is not None:
+            return True
+        newer = (self.table.get(lock_place(name)) or {}).get("newest", run)
+        if newer > run:
+            raise Outrun(f"run {newer}, a newer one, goes first", newer)
+        return False
 
     def release_lock(self, name: str, holder: str) -> None:
         """Free a lock; nothing happens when it is not ours."""

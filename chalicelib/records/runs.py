@@ -1,30 +1,23 @@
-"""Runs: every change of state is one conditional write, and each stands here once."""
+"""Runs that are read, claimed, held, parked and woken: every change of state is one conditional write."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 
 from chalicelib import wire
 from chalicelib.errors import BadRecord, LockBusy, LostClaim, NotThere
-from chalicelib.model import (
-    VERSION,
-    Json,
-    Message,
-    Run,
-    RunState,
-    StepResult,
-    WaitingFor,
-    may_come_from,
-)
+from chalicelib.model import Json, Message, Run, RunState, StepResult, Stop, WaitingFor
 from chalicelib.records.due import due_values
-from chalicelib.records.locks import awaited, freed, taken
-from chalicelib.records.table import Cancelled, Change, Place, Put, Table
+from chalicelib.records.locks import awaited, taken
+from chalicelib.records.run_items import UNSENT_AFTER, may_become, new_run, ref_key, run_of, run_place
+from chalicelib.records.table import Cancelled, Change, Table
+
+__all__ = ["MOST_ATTEMPTS", "RunRecords", "held_by", "new_run", "ref_key", "run_place"]
 
 SILENT_AFTER = timedelta(minutes=5)
 """A running run falls due when its holder has not moved `due_at` for so long; only a wake-up follows."""
@@ -32,46 +25,10 @@ MOST_ATTEMPTS = 5
 """Claims that died before a run is ended instead of tried again."""
 LOCK_AGAIN_AFTER = timedelta(seconds=60)
 """A parked run is woken for another try when nobody told it that its lock is free."""
-UNSENT_AFTER = timedelta(seconds=60)
-"""A queued run that nobody claimed is woken again."""
-UNTOLD_AFTER = timedelta(seconds=60)
-"""Who tells has so long before another one tries."""
-
-
-def run_place(run_id: str) -> Place:
-    return f"run#{run_id}", "run"
-
-
-def ref_key(forge: str, repository: str, ref: str) -> str:
-    return wire.key(forge, repository.lower(), ref)
-
-
-def new_run(run: Run) -> Put:
-    """A run's first write."""
-    pk, sk = run_place(run.id)
-    event = run.job.event
-    return Put(
-        {
-            **_scalars(run),
-            "pk": pk,
-            "sk": sk,
-            "job": wire.dumps(run.job),
-            "config": run.job.config,
-            "pool": run.job.pool,
-            "pipeline": run.job.pipeline,
-            "ref_key": ref_key(event.forge, event.repository or "", event.ref or ""),
-            "commit": event.commit,
-            "day": wire.time_text(run.created_at)[:10],
-            "journal": [],
-            "tell": {},
-            "results": {},
-            **due_values(run.created_at + UNSENT_AFTER),
-        }
-    )
 
 
 class RunRecords:
-    """Reads and writes of runs."""
+    """Reads and writes of runs, up to their end."""
 
     table: Table
 
@@ -87,7 +44,7 @@ class RunRecords:
         item = self.table.get(run_place(run_id))
         if item is None:
             raise NotThere(f"there is no run {run_id}")
-        return _run(item)
+        return run_of(item)
 
     def runs_of_day(self, day: str, most: int) -> Iterator[Run]:
         """The runs of a UTC day (`2026-11-23`), newest first."""
@@ -103,7 +60,7 @@ class RunRecords:
     def _runs(self, index: str, condition: ConditionBase, most: int) -> Iterator[Run]:
         for item in self.table.query(index, condition, most=most, newest_first=True):
             with contextlib.suppress(BadRecord):
-                yield _run(item)
+                yield run_of(item)
 
     # --- claiming ---------------------------------------------------------------------------------
 
@@ -116,11 +73,22 @@ class RunRecords:
         """
         change = Change(
             run_place(run.id),
-            when=_may_become(RunState.RUNNING) & Attr("state").eq(RunState.QUEUED) & Attr("epoch").eq(run.epoch),
+            when=_as_read(run, RunState.QUEUED) & may_become(RunState.RUNNING),
             values=self._held(run, runner, now),
             remove=("waiting_for",),
         )
-        return self._take(run, change)
+        self._take(run, change)
+        # Nobody but a holder writes what a run has done, and it had none: what was read still stands.
+        return replace(
+            run,
+            state=RunState.RUNNING,
+            epoch=run.epoch + 1,
+            beat=run.beat + 1,
+            runner=runner,
+            started_at=run.started_at or now,
+            waiting_for=None,
+            due_at=now + SILENT_AFTER,
+        )
 
     def take_over(self, run: Run, runner: str, now: datetime) -> Run:
         """A running run whose beat has stood still while we watched: the next epoch is ours.
@@ -130,22 +98,19 @@ class RunRecords:
         """
         change = Change(
             run_place(run.id),
-            when=_may_become(RunState.RUNNING)
-            & Attr("state").eq(RunState.RUNNING)
-            & Attr("epoch").eq(run.epoch)
-            & Attr("beat").eq(run.beat),
+            when=_as_read(run, RunState.RUNNING) & may_become(RunState.RUNNING) & Attr("beat").eq(run.beat),
             values={**self._held(run, runner, now), "attempts": run.attempts + 1},
         )
-        return self._take(run, change)
+        self._take(run, change)
+        return self.run(run.id)
 
-    def _take(self, run: Run, change: Change) -> Run:
+    def _take(self, run: Run, change: Change) -> None:
         try:
             self.table.transact([change, taken(run.job.lock, run.id, run.epoch + 1)])
         except Cancelled as cancelled:
             if 0 in cancelled.failed:
                 raise LostClaim(f"run {run.id} was claimed by another runner") from cancelled
             raise LockBusy(f"{run.job.lock} is held by run {cancelled.failed[1].get('holder')}") from cancelled
-        return self.run(run.id)
 
     @staticmethod
     def _held(run: Run, runner: str, now: datetime) -> Mapping[str, Json]:
@@ -160,13 +125,13 @@ class RunRecords:
 
     # --- holding ----------------------------------------------------------------------------------
 
-    def beat(self, run: Run, now: datetime) -> None:
-        """The holder's sign of life.
+    def beat(self, run: Run, now: datetime) -> Run:
+        """The holder's sign of life; the run as it stands, with what others have asked of its holder.
 
         Raises:
             LostClaim: the run is not ours any more.
         """
-        self._write_held(run, values=dict(due_values(now + SILENT_AFTER)), add={"beat": 1})
+        return run_of(self._write_held(run, values=dict(due_values(now + SILENT_AFTER)), add={"beat": 1}))
 
     def note(self, run: Run, entry: Mapping[str, Json]) -> None:
         """Append to the journal.
@@ -184,10 +149,32 @@ class RunRecords:
         """
         self._write_held(run, inside={("results", str(index)): wire.dumps(result)})
 
-    def _write_held(self, run: Run, then: RunState = RunState.RUNNING, **what: object) -> None:
-        when = _held_by(run) & _may_become(then)
-        if self.table.write(Change(run_place(run.id), when=when, **what)) is None:  # type: ignore[arg-type] # Change's own fields
+    def _write_held(self, run: Run, **what: object) -> Mapping[str, Json]:
+        change = Change(run_place(run.id), when=held_by(run), **what)  # type: ignore[arg-type] # Change's own fields
+        item = self.table.write(change)
+        if item is None:
             raise LostClaim(f"run {run.id} is not held under epoch {run.epoch} any more")
+        return item
+
+    # --- asking the holder ------------------------------------------------------------------------
+
+    def ask_to_stop(self, run: Run, stop: Stop) -> bool:
+        """Ask whoever holds a run to stop it, instead of what was asked when the run was read.
+
+        Returns:
+            False when it is not the claim that was read, or somebody has asked for something since.
+        """
+        when = held_by(run) & _asked_the_same(run)
+        return self.table.write(Change(run_place(run.id), when=when, values={"stop": wire.to_json(stop)})) is not None
+
+    def obey_no_more(self, run: Run) -> None:
+        """The holder has looked and goes on: a newer run was no successor after all. What was asked since stays."""
+        self.table.write(Change(run_place(run.id), when=held_by(run) & _asked_the_same(run), remove=("stop",)))
+
+    def follow(self, run_id: str, until: datetime) -> None:
+        """Somebody reads the log while it is written."""
+        values = {"followed_until": wire.time_text(until)}
+        self.table.write(Change(run_place(run_id), when=Attr("pk").exists(), values=values))
 
     # --- parking and waking -----------------------------------------------------------------------
 
@@ -198,23 +185,40 @@ class RunRecords:
         due_at: datetime,
         reason: str,
         entries: Sequence[Mapping[str, Json]] = (),
-    ) -> None:
+    ) -> bool:
         """Running to waiting: the claim ends, the run does not, and it keeps its lock.
 
         Args:
             entries: the journal's last ones, in the same write.
 
+        Returns:
+            False when somebody has asked the run to stop since it was read: nothing was written.
+
         Raises:
             LostClaim: the run is not ours any more.
         """
-        append = {"journal": list(entries)} if entries else {}
-        self._write_held(run, RunState.WAITING, values=_parked(waiting_for, due_at, reason), append=append)
+        change = Change(
+            run_place(run.id),
+            when=held_by(run) & may_become(RunState.WAITING) & _asked_the_same(run),
+            values=_parked(waiting_for, due_at, reason),
+            append={"journal": list(entries)} if entries else {},
+        )
+        if self.table.write(change) is not None:
+            return True
+        if _is_held(self.run(run.id), run):
+            return False
+        raise LostClaim(f"run {run.id} is not held under epoch {run.epoch} any more")
+
+    def park_queued(self, run: Run, waiting_for: WaitingFor, due_at: datetime, reason: str) -> bool:
+        """Queued to waiting without a claim; False when the run moved."""
+        when = _as_read(run, RunState.QUEUED) & may_become(RunState.WAITING)
+        return self.table.write(Change(run_place(run.id), when, _parked(waiting_for, due_at, reason))) is not None
 
     def park_for_lock(self, run: Run, now: datetime) -> bool:
         """Queued to waiting in the lock's line; False when the lock came free meanwhile, or the run moved."""
         change = Change(
             run_place(run.id),
-            when=_may_become(RunState.WAITING) & Attr("state").eq(RunState.QUEUED) & Attr("epoch").eq(run.epoch),
+            when=_as_read(run, RunState.QUEUED) & may_become(RunState.WAITING),
             values=_parked(WaitingFor.LOCK, now + LOCK_AGAIN_AFTER, f"another run holds {run.job.lock}"),
         )
         try:
@@ -232,7 +236,7 @@ class RunRecords:
         Returns:
             None when it was not waiting (for this): nothing is to be sent.
         """
-        when = Attr("state").eq(RunState.WAITING) & _may_become(RunState.QUEUED)
+        when = Attr("state").eq(RunState.WAITING) & may_become(RunState.QUEUED)
         if waiting_for:
             when = when & Attr("waiting_for").eq(waiting_for)
         values: dict[str, Json] = {"state": RunState.QUEUED, **due_values(now + UNSENT_AFTER)}
@@ -248,103 +252,30 @@ class RunRecords:
         again_at = now + (SILENT_AFTER if run.state is RunState.RUNNING else pause)
         change = Change(
             run_place(run.id),
-            when=Attr("state").eq(run.state) & Attr("send").eq(run.send) & Attr("beat").eq(run.beat),
+            when=_as_read(run, run.state) & Attr("send").eq(run.send) & Attr("beat").eq(run.beat),
             values={**due_values(again_at)},
             add={"send": 1},
         )
         item = self.table.write(change)
         return Message(run.id, item["send"]) if item else None
 
-    # --- ending -----------------------------------------------------------------------------------
 
-    def end(
-        self, run: Run, state: RunState, *, reason: str | None, tell: Mapping[str, Mapping[str, Json]], now: datetime
-    ) -> None:
-        """The end, whom to tell of it, and the lock's release, in one transaction.
+def held_by(run: Run) -> ConditionBase:
+    """Whether the claim that was read still holds the run."""
+    return _as_read(run, RunState.RUNNING)
 
-        Raises:
-            LostClaim: the run is not ours any more.
-        """
-        due_at = now + UNTOLD_AFTER if tell else None
-        values: dict[str, Json] = {
-            "state": state,
-            "reason": reason,
-            "tell": tell,
-            "ended_at": wire.time_text(now),
-            **due_values(due_at),
-        }
-        change = Change(
-            run_place(run.id),
-            when=_held_by(run) & _may_become(state),
-            values={name: value for name, value in values.items() if value is not None},
-            remove=[name for name, value in values.items() if value is None] + ["waiting_for"],
-        )
-        try:
-            self.table.transact([change, freed(run.job.lock, run.id)])
-        except Cancelled as cancelled:
-            # Who holds a run holds its lock: both conditions fail together.
-            raise LostClaim(f"run {run.id} was ended or taken over by another runner") from cancelled
 
-    def take_telling(self, run: Run, now: datetime) -> bool:
-        """Be the one who tells of an end that is due; False when somebody else was quicker.
+def _as_read(run: Run, state: RunState) -> ConditionBase:
+    return Attr("epoch").eq(run.epoch) & Attr("state").eq(state)
 
-        Who dies over it leaves it due again after `UNTOLD_AFTER`.
-        """
-        due_at = due_values(run.due_at)["due_at"]
-        change = Change(
-            run_place(run.id), when=Attr("due_at").eq(Decimal(str(due_at))), values=dict(due_values(now + UNTOLD_AFTER))
-        )
-        return self.table.write(change) is not None
 
-    def all_told(self, run_id: str) -> None:
-        """Nobody is left to tell: the run is due no more."""
-        self.table.write(Change(run_place(run_id), when=Attr("pk").exists(), remove=("due_shard", "due_at")))
+def _asked_the_same(run: Run) -> ConditionBase:
+    return Attr("stop").eq(wire.to_json(run.stop)) if run.stop else Attr("stop").not_exists()
 
-    def told(self, run_id: str, whom: str, outcome: Mapping[str, Json], due_at: datetime | None) -> None:
-        """Write down that somebody was told, or why not; `due_at` is None when nobody is left to tell."""
-        due = due_values(due_at)
-        self.table.write(
-            Change(
-                run_place(run_id),
-                when=Attr("pk").exists(),
-                values={name: value for name, value in due.items() if value is not None},
-                inside={("tell", whom): outcome},
-                remove=[name for name, value in due.items() if value is None],
-            )
-        )
+
+def _is_held(now: Run, run: Run) -> bool:
+    return now.epoch == run.epoch and now.state is RunState.RUNNING
 
 
 def _parked(waiting_for: WaitingFor, due_at: datetime, reason: str) -> dict[str, Json]:
     return {"state": RunState.WAITING, "waiting_for": waiting_for, "reason": reason, **due_values(due_at)}
-
-
-def _may_become(state: RunState) -> ConditionBase:
-    return Attr("state").is_in([str(before) for before in may_come_from(state)])
-
-
-def _held_by(run: Run) -> ConditionBase:
-    return Attr("epoch").eq(run.epoch) & Attr("state").eq(RunState.RUNNING)
-
-
-# Written in a form of their own, or by the index.
-_ITEM_ONLY = {"job", "journal", "tell", "results", "due_at"}
-
-
-def _scalars(run: Run) -> dict[str, Json]:
-    return {name: wire.to_json(value) for name, value in vars(run).items() if name not in _ITEM_ONLY}
-
-
-def _run(item: Mapping[str, Json]) -> Run:
-    run_id = item["pk"].removeprefix("run#")
-    if item.get("v", 0) > VERSION:
-        raise BadRecord(f"run {run_id} is of version {item['v']}, and this program knows {VERSION}")
-    results = {index: json.loads(text) for index, text in item.get("results", {}).items()}
-    due_at = item.get("due_at")
-    fields = {
-        **item,
-        "id": run_id,
-        "job": json.loads(item.get("job", "null")),
-        "results": results,
-        "due_at": wire.time_text(datetime.fromtimestamp(due_at, UTC)) if due_at is not None else None,
-    }
-    return wire.from_json(Run, fields)

@@ -89,6 +89,15 @@ class Table:
         Returns:
             The item as it stands after a Change; {} after a Put.
         """
+        for attempt in range(1, _CONFLICT_TRIES):
+            try:
+                return self._write(action)
+            except self._client.exceptions.TransactionConflictException:
+                # A transaction has the item in hand, and botocore does not ask again.
+                _let_others_finish(attempt)
+        return self._write(action)
+
+    def _write(self, action: Put | Change) -> Mapping[str, Json] | None:
         try:
             if isinstance(action, Put):
                 self._client.put_item(TableName=self.name, **_put(action))
@@ -121,7 +130,7 @@ class Table:
                 # Another transaction touched one of the items at the same moment: nothing was decided, go again.
                 if attempt == _CONFLICT_TRIES or not _conflict(reasons):
                     raise
-                time.sleep(_CONFLICT_PAUSE_S * attempt * random.random())  # noqa: S311 - spreads, guards nothing
+                _let_others_finish(attempt)
             else:
                 return
 
@@ -138,6 +147,18 @@ class Table:
             ExpressionAttributeValues={k: _value(v) for k, v in built.attribute_value_placeholders.items()},
             ScanIndexForward=not newest_first,
             PaginationConfig={"MaxItems": most, "PageSize": min(most, 100)},
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield plain(item)
+
+    def partition(self, pk: str) -> Iterator[dict[str, Json]]:
+        """Every item of a partition as it stands, in the order of `sk`."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self.name,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": pk}},
+            ConsistentRead=True,
         )
         for page in pages:
             for item in page["Items"]:
@@ -242,6 +263,10 @@ def _condition(condition: ConditionBase) -> tuple[dict[str, str], dict[str, Any]
     built = ConditionExpressionBuilder().build_expression(condition, is_key_condition=False)
     values = {name: _value(value) for name, value in built.attribute_value_placeholders.items()}
     return dict(built.attribute_name_placeholders), values, built.condition_expression
+
+
+def _let_others_finish(attempt: int) -> None:
+    time.sleep(_CONFLICT_PAUSE_S * attempt * random.random())  # noqa: S311 - spreads, guards nothing
 
 
 def _conflict(reasons: Sequence[Mapping[str, Any]]) -> bool:

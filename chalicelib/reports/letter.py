@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from itertools import zip_longest
 
-from chalicelib.model import EventKind, Result, RunState, StepResult, StepStatus
+from chalicelib.model import EventKind, Handed, Result, RunState, StepResult, StepStatus
 from chalicelib.reports import facts, words
 from chalicelib.reports.verdict import broken_step, subject, title, verdict
 from chalicelib.reports.words import clean, clean_lines
 
 LINES_SHOWN = 20
+HANDED_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def _about(result: Result, console: Console) -> tuple[Row, ...]:
             lead=words.commit(event.commit) if event.commit else "",
         ),
         _who(result),
+        *_handed(result),
         Row("Pipeline", clean(result.job.pipeline)),
         Row("Started", words.moment(result.started_at, console.zone)),
         Row("Took", words.duration(result.ended_at - result.started_at)),
@@ -156,6 +158,19 @@ def _who(result: Result) -> Row:
         return Row("Started by", "a new base image")
     verb = {EventKind.TAG_CREATED: "Tagged by", EventKind.MANUAL: "Started by"}.get(event.kind, "Pushed by")
     return Row(verb, person or "somebody whom the forge does not name")
+
+
+def _handed(result: Result) -> tuple[Row, ...]:
+    """The pushes whose runs gave way to this one, oldest first."""
+    given = [one for _, one in sorted(result.handed.items()) if one.commit]
+    more = len(given) - HANDED_SHOWN
+    rows = (Row("Also", _change(one), lead=words.commit(one.commit)) for one in given[:HANDED_SHOWN])
+    return (*rows, Row("", f"and {more} more" if more > 0 else ""))
+
+
+def _change(one: Handed) -> str:
+    by = clean(one.by or "", 80)
+    return f"{clean(one.message or '', 100)} ({by})".strip() if by else clean(one.message or "", 100)
 
 
 def _broke(result: Result, console: Console) -> tuple[Row, ...]:

@@ -10,6 +10,7 @@ from chalicelib.reports.words import clean
 
 VERDICTS = frozenset({RunState.PASSED, RunState.FAILED, RunState.ERRORED})
 """The ends that say something about the code or about us; the others (superseded, skipped …) say nothing new."""
+_GIVEN_UP = frozenset({RunState.CANCELLED, RunState.SUPERSEDED})
 
 
 def recipients(result: Result, previous: RunState | None) -> tuple[str, ...]:
@@ -29,6 +30,8 @@ def because(result: Result, to: str) -> str:
     wanted = result.job.notify.to
     if "pusher" in wanted and _same(to, pusher(result.job.event)):
         return "You get this because the change is yours."
+    if "pusher" in wanted and any(_same(to, handed.to) for handed in result.handed.values()):
+        return "You get this because a change in it is yours."
     if is_operator(result, to) and (result.state is RunState.ERRORED or "operators" in wanted):
         return "You get this because ci.yml names you as an operator."
     if any(_same(to, named) for named in _named_without_operators(result)):
@@ -51,6 +54,9 @@ def _is_due(result: Result, previous: RunState | None) -> bool:
     on, state = result.job.notify.on, result.state
     if on == "always":
         return state in ENDS
+    if state in _GIVEN_UP:
+        # Says nothing about the code; but whoever waits for a verdict should know that none will come.
+        return on == "change"
     if on == "never" or state not in VERDICTS:
         return False
     if state is RunState.ERRORED:
@@ -67,9 +73,15 @@ def _named(result: Result) -> tuple[str, ...]:
 
 
 def _named_without_operators(result: Result) -> tuple[str, ...]:
-    event = result.job.event
-    said = (pusher(event) if word == "pusher" else address(word) for word in result.job.notify.to)
+    said = (
+        each for word in result.job.notify.to for each in (_pushers(result) if word == "pusher" else [address(word)])
+    )
     return _each_once(found for found in said if found)
+
+
+def _pushers(result: Result) -> list[str | None]:
+    """Whoever pushed this, and those whose superseded pushes it stands for."""
+    return [pusher(result.job.event), *(handed.to for handed in result.handed.values())]
 
 
 def _operators(result: Result) -> tuple[str, ...]:

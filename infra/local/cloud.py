@@ -58,6 +58,8 @@ class LocalCloud:
         self._front: Front | None = None
         self._emulator: Emulator | None = None
         self._keys: Mapping[str, str] = {}
+        # One for all clients: making it takes many times as long as making a client.
+        self._session = boto3.Session(_ROOT_KEY, _ROOT_KEY, region_name=REGION)
         self.outputs: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -120,8 +122,7 @@ class LocalCloud:
 
     def client(self, service: str) -> Any:
         """A boto3 client that may do everything in this cloud, whatever the environment says."""
-        session = boto3.Session(_ROOT_KEY, _ROOT_KEY, region_name=REGION)
-        return session.client(service, endpoint_url=self.url)  # type: ignore[call-overload]  # wants a literal name
+        return self._session.client(service, endpoint_url=self.url)  # type: ignore[call-overload]  # wants a literal name
 
     def put_secret(self, name: str, value: str) -> None:
         """Set what ci.yml calls the secret `name`."""

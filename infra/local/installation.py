@@ -38,6 +38,7 @@ USER = "tau"
 _POLL_S = 0.1
 # What infra/code-server/tau-runner.service sets.
 _AS_A_SERVICE = {"MALLOC_TRIM_THRESHOLD_": "65536"}
+_NOTHING: Mapping[str, str] = {}
 
 
 class NotSo(RuntimeError):
@@ -112,14 +113,19 @@ class Installation:
         self.cloud.front.elastic_beanstalk = self.beanstalk
         self.cloud.put_secret("hook-local", self.hook_secret)
         self.cloud.put_secret("registry", f"{USER}:{self.password}")
-        source = self._ci_yml().encode()
-        compiled = render(compile_source(source).form).encode()
-        files = {"chalicelib/ci.yml": source, "chalicelib/ci.json": compiled}
-        self.api = self.cloud.deploy_app({"TAU_SYSTEM": self.system}, files=files)
+        self.deploy(self.ci_yml())
         self.edge = self._edge()
         self._parts.callback(self.stop_runners)
 
-    def _ci_yml(self) -> str:
+    def deploy(self, ci_yml: str) -> None:
+        """Compile a ci.yml and deploy the app with it; once more replaces it, as `make deploy` does."""
+        source = ci_yml.encode()
+        compiled = render(compile_source(source).form).encode()
+        files = {"chalicelib/ci.yml": source, "chalicelib/ci.json": compiled}
+        self.api = self.cloud.deploy_app({"TAU_SYSTEM": self.system}, files=files)
+
+    def ci_yml(self) -> str:
+        """The sample ci.yml with this installation's addresses."""
         text = (samples.FOLDER / "ci.yml").read_text()
         for mark, value in {
             "@GITHUB@": self.githost.clone_template("github.com"),
@@ -141,14 +147,19 @@ class Installation:
             "TAU_LEASE_S": str(self._lease_s),
         }
 
-    def start_runner(self, name: str = "runner") -> processes.Child:
-        """A runner as a process of its own, as on a code server."""
+    def start_runner(self, name: str = "runner", *options: str, environ: Mapping[str, str] = _NOTHING) -> processes.Child:
+        """A runner as a process of its own, as on a code server.
+
+        Args:
+            options: further ones of `tau runner`.
+            environ: what else its environment has.
+        """
         number = len(self._runners)
         folder = self.folder / f"{name}-{number}"
-        argv = (sys.executable, "-m", "runner", "runner", "--folder", str(folder), "--name", name)
+        argv = (sys.executable, "-m", "runner", "runner", "--folder", str(folder), "--name", name, *options)
         log = self.folder / f"{name}-{number}.log"
         # When we die the cloud is gone too: there is nobody left to whom it could say how its run ended.
-        env = {**os.environ, **self.environment, **_AS_A_SERVICE}
+        env = {**os.environ, **self.environment, **_AS_A_SERVICE, **environ}
         child = processes.start(name, argv, log=log, env=env, cwd=ROOT, at_our_death="KILL")
         self._runners.append(child)
         return child

@@ -1,6 +1,6 @@
 """A machine that never saw the project in, one that can run it out. Needs Python alone; says first what it will do.
 
-python3 infra/local/setup.py [--only-python | --optional-packages]
+python3 infra/local/setup.py [--only-python] [--tests] [--optional-packages]
 """
 
 from __future__ import annotations
@@ -76,6 +76,12 @@ NEEDS = (
     Need("busybox-static", "the base image of the samples (takes the place of busybox)", static_busybox_there),
     Need("git", "git, and the git host of the demo", http_backend_there),
 )
+TEST_NEEDS = (
+    Need("faketime", "tests on a machine whose clock is wrong", lambda: find("faketime") is not None),
+    Need("spin", "the model checker that searches docs/delivery.pml", lambda: find("spin") is not None),
+    Need("gcc", "the C compiler that spin makes its searches with", lambda: find("gcc") is not None),
+    Need("libc6-dev", "the headers that such a search includes", lambda: Path("/usr/include/stdio.h").exists()),
+)
 
 
 def venv_need() -> Need:
@@ -141,7 +147,8 @@ def install_python() -> None:
 def main() -> int:
     """Install what is missing; returns the exit code."""
     options = _options()
-    packages = [need for need in (() if options.only_python else NEEDS) if not need.there()]
+    needs = () if options.only_python else (*NEEDS, *TEST_NEEDS) if options.tests else NEEDS
+    packages = [need for need in needs if not need.there()]
     python = stamped() != stamp()
     venv = [need for need in (venv_need(),) if python and not need.there()]
     if not (packages or python):
@@ -185,6 +192,7 @@ def _install(packages: Sequence[str], *, python: bool, optional: bool) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Install what the project needs and this machine lacks.")
     parser.add_argument("--only-python", action="store_true", help="no system packages: enough for the checks")
+    parser.add_argument("--tests", action="store_true", help="what only tests need, too")
     parser.add_argument("--optional-packages", action="store_true", help="go on where they cannot be installed")
     return parser.parse_args()
 

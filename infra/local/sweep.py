@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import docker
 from docker.errors import APIError, NotFound
@@ -35,15 +37,18 @@ def left(client: docker.DockerClient, system: str) -> tuple[str, ...]:
     return tuple(
         sorted(
             [
-                *(
-                    f"container {container['Names'][0].lstrip('/')}"
-                    for container in client.api.containers(True, filters=ours)
-                ),
+                *(f"container {_name(container)}" for container in client.api.containers(True, filters=ours)),
                 *(f"network {network['Name']}" for network in client.api.networks(filters=ours)),
                 *(f"image {image['Id'][:19]}" for image in client.api.images(all=True, filters=ours)),
             ]
         )
     )
+
+
+def _name(container: Mapping[str, Any]) -> str:
+    # One that is just being removed has none any more.
+    names = container.get("Names") or [container["Id"][:12]]
+    return str(names[0]).lstrip("/")
 
 
 def _filter(system: str) -> dict[str, str | list[str]]:

@@ -9,13 +9,11 @@ from typing import Any
 
 import pydantic
 from docker.errors import APIError
-from urllib3.exceptions import ReadTimeoutError
 
 from chalicelib import wire
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import StepResult, StepStatus
-from chalicelib.reports.words import duration
-from runner import bases, images
+from runner import bases, images, streams
 from runner.context import Context
 from runner.fields import ImageName, Repository
 
@@ -29,6 +27,7 @@ _OURS = re.compile(
 )
 # What a build says whose engine stops, or whose host has no memory left.
 _KILLED = "137"
+_LATE_S = 60
 # The line that `labelled` adds is of no use to a reader.
 _OUR_LABELS = re.compile(r'^(Step \d+/\d+ : LABEL) "tau\.system"=.*')
 _STEP_FAILED = re.compile(r"The command '(?P<command>.*)' returned a non-zero code: (?P<code>\d+)", re.DOTALL)
@@ -124,28 +123,29 @@ def build(settings: Settings, context: Context, folder: Path, dockerfile: Path, 
     """
     labels = image_labels(context, commits)
     copy = labelled(dockerfile, labels, context)
+    options = {
+        "path": str(folder),
+        "dockerfile": str(copy),
+        # The Dockerfile's last line is not the target's: a layer more, for the few that name one.
+        "labels": labels if settings.target else None,
+        "buildargs": arguments(settings, dockerfile.read_text(errors="replace"), context.job.event.commit or ""),
+        "target": settings.target or "",
+    }
     with images.answering():
         try:
-            stream = context.docker.api.build(
-                path=str(folder),
-                dockerfile=str(copy),
-                # The Dockerfile's last line is not the target's: a layer more, for the few that name one.
-                labels=labels if settings.target else None,
-                buildargs=arguments(settings, dockerfile.read_text(errors="replace"), context.job.event.commit or ""),
-                target=settings.target or "",
-                timeout=max(1, int(context.remaining_s())),
-                rm=True,
-                forcerm=True,
-                decode=True,
-            )
-            return follow(stream, context)
+            with streams.opened("build", lambda: begin(options, context), context) as messages:
+                return follow(messages, context)
         except APIError as error:
             if error.is_client_error():
                 raise StepFailed(f"the Dockerfile cannot be read: {error.explanation}") from error
             raise
-        except ReadTimeoutError as error:
-            # It said nothing for all the time that was left. Without us the engine gives the build up.
-            raise too_long(context) from error
+
+
+def begin(options: Mapping[str, Any], context: Context) -> Any:
+    """Ask the engine to build; its stream of messages. A build that is cut off takes its step's container with it."""
+    # A step may be silent for as long as the run has left; our own deadline comes before the connection's.
+    timeout_s = max(1, int(context.remaining_s())) + _LATE_S
+    return context.docker.api.build(**options, timeout=timeout_s, rm=True, forcerm=True, decode=True)
 
 
 def image_labels(context: Context, commits: Mapping[str, str]) -> dict[str, str]:
@@ -202,8 +202,6 @@ def follow(stream: Iterable[Mapping[str, Any]], context: Context) -> str:
     """
     image_id = error = None
     for message in stream:
-        if context.remaining_s() <= 0:
-            raise too_long(context)
         if "stream" in message:
             context.log.write(_OUR_LABELS.sub(r"\1", message["stream"]).encode())
         if "status" in message and "progressDetail" not in message:
@@ -216,10 +214,6 @@ def follow(stream: Iterable[Mapping[str, Any]], context: Context) -> str:
     if not isinstance(image_id, str):
         raise StepErrored("the Docker engine ended the build without an image and without an error")
     return image_id
-
-
-def too_long(context: Context) -> StepFailed:
-    return StepFailed(f"the build took longer than the run's {duration(context.job.timeout_s)}", context.log.tail())
 
 
 def refusal(error: str, tail: tuple[str, ...]) -> StepFailed | StepErrored:

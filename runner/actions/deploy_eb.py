@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib import beanstalk
 from chalicelib.beanstalk import Notice
 from chalicelib.deployer import notices_of
-from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.errors import Outrun, StepErrored, StepFailed
 from chalicelib.fit import Sink, fit
 from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
 from runner import bundle
@@ -64,6 +64,8 @@ def run(settings: Settings, context: Context) -> StepResult | Park:
         record = begin(settings, context)
         context.log.line(f"eb: {record.label} is on its way to {record.environment} ({record.region})")
         return parked(record, context)
+    if record.state is DeploymentState.SUPERSEDED and record.outrun_by:
+        raise Outrun(record.reason or f"{record.label} was not deployed", record.outrun_by)
     notices = follow(record, context)
     if record.state is DeploymentState.FAILED and record.ours:
         raise StepErrored(record.reason or f"{record.label} could not be deployed")
@@ -129,6 +131,8 @@ def begin(settings: Settings, context: Context) -> Deployment:
         due_at=now,
         timeout_s=settings.timeout,
     )
+    context.stopping.check()
+    context.journal.intend(f"deploy {settings.environment}", label=label, must_finish=True)
     context.aws.store.create_deployment(record)
     return record
 

@@ -10,7 +10,8 @@ import pydantic
 from chalicelib.errors import StepErrored
 from chalicelib.model import Json, StepResult, StepStatus
 from chalicelib.records.sundry import PushedImage
-from runner import images
+from runner import images, streams
+from runner.aside import ask
 from runner.context import Context, Image
 from runner.fields import ImageName, ImageTag, Registry
 from runner.registry import Credentials, credentials, reference
@@ -60,11 +61,11 @@ def upload(host: str, image: Image, login: Credentials | None, context: Context)
     known = context.journal.observed(key)
     if known:
         return str(known["digest"])
-    manifests = Manifests(host, image.name, login)
-    digest = manifests.digest(tag) if context.journal.intend(key) is not None else None
+    manifests = context.registry(host, image.name, login)
+    digest = there_now(manifests, tag, context) if context.journal.intend(key) is not None else None
     if digest is None:
         digest = send(name, tag, image, login, context)
-        there = manifests.digest(tag)
+        there = there_now(manifests, tag, context)
         if there != digest:
             raise StepErrored(f"{host} has {there} under {tag}, and the engine pushed {digest}")
     context.journal.observe(key, digest=digest)
@@ -72,14 +73,24 @@ def upload(host: str, image: Image, login: Credentials | None, context: Context)
     return digest
 
 
+def there_now(manifests: Manifests, tag: str, context: Context) -> str | None:
+    """The digest under a tag; nobody who should stop waits for a registry's answer."""
+    return ask(lambda: manifests.digest(tag), context.stopping, context.pace)
+
+
 def send(name: str, tag: str, image: Image, login: Credentials | None, context: Context) -> str:
     """Let the engine push; the digest that it reports."""
     api = context.docker.api
+    auth = login.auth_config() if login else None
+
+    def begin() -> Any:
+        return api.push(name, tag=tag, stream=True, decode=True, auth_config=auth)
+
     with images.answering():
         api.tag(image.id, name, tag)
         try:
-            auth = login.auth_config() if login else None
-            return follow(api.push(name, tag=tag, stream=True, decode=True, auth_config=auth), name, context)
+            with streams.opened(f"push of {name}", begin, context) as messages:
+                return follow(messages, name, context)
         finally:
             # The local name is of no use once it is pushed, and stays where it is the image's own.
             if name != image.name:
@@ -112,10 +123,15 @@ def publish(
     name = f"{host}/{image.name}"
     key = f"tag {name} {digest}"
     if context.journal.observed(key) is None:
-        manifests = Manifests(host, image.name, login)
-        context.journal.intend(key, tags=list(settings.tags))
+        manifests = context.registry(host, image.name, login)
+        context.stopping.check()
+        # From here on what registries have is enough; an image that was built again would move the tags a second time.
+        context.journal.intend(key, tags=list(settings.tags), needs_image=False)
         for tag in settings.tags:
             if manifests.digest(tag) != digest:
+                # Not beside, as other questions are: a move that was begun is waited for. One that came through after
+                # this run's end would take the tag from whoever has moved it by then.
+                context.stopping.check_held()
                 manifests.tag(digest, tag)
             context.log.line(f"{name}:{tag} is {digest[:19]}")
         context.journal.observe(key)

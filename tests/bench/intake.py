@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,7 @@ from parts.table import show, timed_us, verdict
 from chalicelib import intake, providers
 from chalicelib.edge import Edge
 from chalicelib.queue import Queue
+from chalicelib.records.table import Table
 from chalicelib.secrets import Secrets
 from chalicelib.settings import Settings
 from chalicelib.store import Store
@@ -37,6 +39,12 @@ class Nowhere:
     """Every AWS client at once: takes anything, keeps nothing, answers at once."""
 
     def transact_write_items(self, **_: object) -> Mapping[str, Any]:
+        return {}
+
+    def get_item(self, **_: object) -> Mapping[str, Any]:
+        return {}
+
+    def put_item(self, **_: object) -> Mapping[str, Any]:
         return {}
 
     def get_queue_url(self, **_: object) -> Mapping[str, Any]:
@@ -54,11 +62,12 @@ def edge_to_nowhere() -> Edge:
     settings = Settings("bench", "table", "bucket", "tau-bench", "tau@example.com", "tau-bench", 30)
     return Edge(
         settings=settings,
-        store=Store(client, settings.table),
+        store=Store(Table(client, settings.table)),
         queue=Queue(client, settings.queue_prefix),
         secrets=Secrets(client, settings.secrets_prefix),
         region="nowhere",
         client=lambda *_: client,
+        now=lambda: datetime.now(UTC),
     )
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from runner import service
+from runner.cli import main
+
 UNIT = Path(__file__).resolve().parents[2] / "infra" / "code-server" / "tau-runner.service"
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
@@ -42,11 +45,18 @@ def test_systemd_calls_its_exposure_low():
     assert float(exposure[1]) < 2.5, done.stdout
 
 
-def test_a_run_in_hand_may_finish_before_the_runner_is_killed():
-    service = unit()["Service"]
-    # Only the runner hears SIGTERM: a git that it started is part of the run in hand.
-    assert service["KillMode"] == "mixed"
-    assert service["TimeoutStopSec"] == "65min"  # model.Job.timeout_s is an hour by default
+def test_runs_in_hand_are_finished_or_handed_back_before_the_runner_is_killed():
+    section = unit()["Service"]
+    # Only the runner hears SIGTERM: a git that it started is part of a run in hand.
+    assert section["KillMode"] == "mixed"
+    (drain,) = (option for option in main.commands["runner"].params if option.name == "drain_s")
+    minutes, _, rest = section["TimeoutStopSec"].partition("min")
+    assert rest == ""
+    assert int(minutes) * 60 > drain.default + service._HAND_BACK_S + service._LAST_LOOK_S
+
+
+def test_a_runner_that_was_told_to_stop_is_not_started_again():
+    assert unit()["Service"]["Restart"] == "on-failure"  # it exits with 0
 
 
 def test_checked_out_files_keep_the_modes_that_images_need():

@@ -1,6 +1,7 @@
 """What the stack and the functions' policies promise: private files, no lost message, no right too many."""
 
 import json
+import re
 import subprocess
 import sys
 from fnmatch import fnmatchcase
@@ -12,7 +13,7 @@ import yaml
 from chalicelib.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-STACK = ROOT / "infra" / "stack.yml"
+STACK, POOL = ROOT / "infra" / "stack.yml", ROOT / "infra" / "pool.yml"
 CHALICE = ROOT / ".chalice"
 CONFIG = json.loads((CHALICE / "config.json").read_text())
 STAGES = sorted(CONFIG["stages"])
@@ -34,10 +35,11 @@ def _short_form(loader, suffix, node):
 Template.add_multi_constructor("!", _short_form)
 STACK_YML = yaml.load(STACK.read_text(), Template)
 RESOURCES, PARAMETERS = STACK_YML["Resources"], STACK_YML["Parameters"]
+POOL_YML = yaml.load(POOL.read_text(), Template)
 
 
-def of_type(kind):
-    return {name: one["Properties"] for name, one in RESOURCES.items() if one["Type"] == kind}
+def of_type(kind, resources=RESOURCES):
+    return {name: one["Properties"] for name, one in resources.items() if one["Type"] == kind}
 
 
 def policy(name):
@@ -53,13 +55,14 @@ def listed(value):
 
 
 def actions(statements):
+    statements = list(statements)
     assert {statement["Effect"] for statement in statements} == {"Allow"}
     return {action for statement in statements for action in listed(statement["Action"])}
 
 
 def test_cfn_lint_has_nothing_to_say():
     lint = Path(sys.executable).with_name("cfn-lint")
-    done = subprocess.run((lint, STACK), capture_output=True, text=True, check=False)
+    done = subprocess.run((lint, STACK, POOL), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -111,11 +114,13 @@ def test_the_table_can_be_restored_forgets_what_expired_and_has_its_indexes():
 # --- queues ---------------------------------------------------------------------------------------
 
 
-def test_every_queue_has_its_dead_letters_and_both_are_watched():
-    queues = of_type("AWS::SQS::Queue")
+@pytest.mark.parametrize("resources", [RESOURCES, POOL_YML["Resources"]], ids=["default", "a further pool"])
+def test_every_queue_has_its_dead_letters_and_both_are_watched(resources):
+    queues = of_type("AWS::SQS::Queue", resources)
     watched = {
         (alarm["MetricName"], alarm["Dimensions"][0]["Value"]["GetAtt"].partition(".")[0])
-        for alarm in of_type("AWS::CloudWatch::Alarm").values()
+        for alarm in of_type("AWS::CloudWatch::Alarm", resources).values()
+        if alarm["Namespace"] == "AWS/SQS"
     }
     working = {name: queue for name, queue in queues.items() if "RedrivePolicy" in queue}
     dead = {queue["RedrivePolicy"]["deadLetterTargetArn"]["GetAtt"].partition(".")[0] for queue in working.values()}
@@ -130,6 +135,40 @@ def test_a_message_is_kept_as_long_as_sqs_can_and_given_up_only_after_fifty_trie
         assert queue["MessageRetentionPeriod"] == 14 * 24 * 3600
         assert queue["SqsManagedSseEnabled"] is True
     assert RESOURCES["DefaultQueue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"] == 50
+
+
+def test_a_further_pool_is_what_the_default_one_is():
+    def as_default(value):
+        """What pool.yml says, with the words of stack.yml."""
+        text = json.dumps(value).replace("${Pool}", "default")
+        for name in ("Queue.", "DeadQueue."):
+            text = text.replace(f'"{name}', f'"Default{name}')
+        return json.loads(text)
+
+    of_default = {"Queue": "DefaultQueue", "DeadQueue": "DefaultDeadQueue"}
+    for name in ("Queue", "DeadQueue", "UnburiedAlarm", "WaitingAlarm"):
+        mine, his = (
+            dict(one["Properties"]) for one in (POOL_YML["Resources"][name], RESOURCES[of_default.get(name, name)])
+        )
+        mine.pop("AlarmDescription", None), his.pop("AlarmDescription", None)
+        assert as_default(mine) == his
+    (mine,) = POOL_YML["Resources"]["RunnerPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    (his,) = (statement for statement in managed("RunnerPolicy") if statement["Sid"] == "Queue")
+    assert as_default(mine) == his
+
+
+def test_the_names_of_pools_are_those_of_ci_yml_but_for_those_that_would_be_anothers():
+    pattern = re.compile(POOL_YML["Parameters"]["Pool"]["AllowedPattern"])
+    assert all(pattern.fullmatch(name) for name in ("arm", "x86-large", "default-2", "dead", "a-dead-end"))
+    assert not any(pattern.fullmatch(name) for name in ("default", "arm-dead", "Arm", "", "-arm", "a" * 41))
+
+
+def test_an_open_letter_alarms_by_the_metric_that_the_ticker_writes():
+    alarm = RESOURCES["DeadLettersAlarm"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Threshold"]) == ("Tau", "DeadLetters", 0)
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "ticker"}, {"Name": "stage", "Value": {"Ref": "Stage"}}]
+    # Silence means that nobody counted, not that there are none.
+    assert alarm["TreatMissingData"] == "ignore"
 
 
 # --- rights ---------------------------------------------------------------------------------------
@@ -162,14 +201,58 @@ def test_every_webhook_secret_of_ci_yml_has_a_name_that_the_intake_may_read():
     assert [name for name in names if not name.startswith("hook")] == []
 
 
-@pytest.mark.parametrize("name", ["intake", "ticker"])
+def test_what_asks_forges_reads_their_tokens_and_no_other_secret_and_neither_deploys_nor_mails():
+    by_sid = {statement["Sid"]: statement for statement in policy("reconciler")}
+    assert by_sid["ForgeTokens"]["Resource"].endswith("/secrets/token-*")
+    assert actions(policy("reconciler")) == {
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "sqs:GetQueueUrl",
+        "sqs:SendMessage",
+        "ssm:GetParameter",
+    }
+
+
+def test_every_forge_token_of_ci_yml_has_a_name_that_the_reconciler_may_read_and_the_intake_may_not():
+    forges = yaml.safe_load((ROOT / "chalicelib" / "ci.yml").read_text())["forges"]
+    names = [forge["token"] for forge in forges.values() if "token" in forge]
+    assert names
+    assert [name for name in names if not name.startswith("token-")] == []
+
+
+@pytest.mark.parametrize("name", ["intake", "ticker", "reconciler"])
 def test_no_function_may_do_everything_delete_anything_or_change_rights(name):
     forbidden = ("[*]", "*:[*]", "iam:*", "*:Delete*", "*:Terminate*", "dynamodb:Batch*", "dynamodb:Scan")
-    assert [action for action in actions(policy(name)) if any(fnmatchcase(action, one) for one in forbidden)] == []
+    granted = actions(statement for statement in policy(name) if statement["Sid"] != "BuryDeadLetters")
+    assert [action for action in granted if any(fnmatchcase(action, one) for one in forbidden)] == []
+
+
+def test_only_the_ticker_reads_queues_and_only_those_of_dead_letters():
+    reading = [statement for statement in policy("ticker") if "sqs:ReceiveMessage" in listed(statement["Action"])]
+    assert [(one["Action"], one["Resource"]) for one in reading] == [
+        (["sqs:ReceiveMessage", "sqs:DeleteMessage"], "arn:aws:sqs:*:*:tau-*-dead")
+    ]
+    assert {"sqs:ReceiveMessage", "sqs:DeleteMessage"}.isdisjoint(actions(policy("intake")))
+
+
+def test_a_runner_wakes_every_pool_and_reads_its_own_alone():
+    by_sid = {statement["Sid"]: statement for statement in managed("RunnerPolicy")}
+    assert sorted(by_sid["WakeRunners"]["Action"]) == ["sqs:GetQueueUrl", "sqs:SendMessage"]
+    assert by_sid["WakeRunners"]["Resource"]["Sub"].endswith(":tau-${Stage}-*")
+    assert "sqs:ReceiveMessage" in by_sid["Queue"]["Action"]
+    assert by_sid["Queue"]["Resource"] == {"GetAtt": "DefaultQueue.Arn"}
 
 
 def test_only_looking_and_mailing_is_allowed_on_everything():
-    for statements in (policy("intake"), policy("ticker"), managed("RunnerPolicy"), managed("DeployPolicy")):
+    for statements in (
+        *map(policy, ("intake", "ticker", "reconciler")),
+        managed("RunnerPolicy"),
+        managed("DeployPolicy"),
+    ):
         for statement in statements:
             if "*" in listed(statement["Resource"]):
                 everywhere = {action for action in listed(statement["Action"]) if ":Describe" not in action}
@@ -215,4 +298,5 @@ def test_each_function_has_a_policy_of_its_own_that_chalice_did_not_guess():
 def test_the_functions_log_groups_bear_the_names_that_chalice_gives_its_functions():
     groups = {group["LogGroupName"]["Sub"] for group in of_type("AWS::Logs::LogGroup").values()}
     app = CONFIG["app_name"]
-    assert groups == {f"/aws/lambda/{app}-${{Stage}}", f"/aws/lambda/{app}-${{Stage}}-ticker"}
+    functions = {"" if name == "api_handler" else f"-{name}" for name in CONFIG["lambda_functions"]}
+    assert groups == {f"/aws/lambda/{app}-${{Stage}}{name}" for name in functions}

@@ -20,6 +20,7 @@ from tests.local.echo_app import made_in, post, processes
 
 pytestmark = pytest.mark.cloud
 
+POOL = ROOT / "infra" / "pool.yml"
 KEY = {"pk": {"S": "run#00"}, "sk": {"S": "run"}}
 
 
@@ -107,6 +108,27 @@ def test_the_code_server_may_do_its_work(cloud):
 def test_the_code_server_may_do_nothing_else(cloud, service, call, arguments):
     with pytest.raises(ClientError, match="not authorized"):
         getattr(code_server(cloud, service), call)(**arguments)
+
+
+def test_a_further_pool_is_a_stack_of_its_own_and_read_by_those_who_have_its_policy(cloud):
+    with pytest.raises(StackError, match="no -dead at its end"):
+        apply(cloud.client("cloudformation"), "bad-pool", POOL.read_text(), {"Stage": "local", "Pool": "arm-dead"})
+    outputs = apply(cloud.client("cloudformation"), "pool", POOL.read_text(), {"Stage": "local", "Pool": "arm"})
+    assert (outputs["Queue"], outputs["DeadQueue"]) == ("tau-local-arm", "tau-local-arm-dead")
+    sqs = code_server(cloud, "sqs")
+    url = sqs.get_queue_url(QueueName="tau-local-arm")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="wake up", MessageGroupId="github.com/2pisoftware/cmfive")
+    with pytest.raises(ClientError, match="not authorized"):
+        sqs.receive_message(QueueUrl=url)
+    cloud.client("iam").attach_user_policy(UserName="code-server", PolicyArn=outputs["RunnerPolicy"])
+    message = sqs.receive_message(QueueUrl=url)["Messages"][0]
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+
+@pytest.mark.parametrize("call", ["receive_message", "purge_queue"])
+def test_the_code_server_does_not_read_dead_letters(cloud, call):
+    with pytest.raises(ClientError, match="not authorized"):
+        getattr(code_server(cloud, "sqs"), call)(QueueUrl=cloud.outputs["DefaultDeadQueueUrl"])
 
 
 # --- mail -----------------------------------------------------------------------------------------

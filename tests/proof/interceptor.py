@@ -1,48 +1,93 @@
-"""Between a runner and its cloud: counts the runner's calls, and strikes right before or right after one of them."""
+"""Between somebody and a service: every call is seen, and may be struck, refused, or left without an answer."""
 
 from __future__ import annotations
 
 import http.client
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-_CLAIM = "TransactWriteItems"
+
+@dataclass(frozen=True)
+class Call:
+    """One request as it came; a body in chunks with their sizes."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @property
+    def operation(self) -> str:
+        """What AWS calls it (`UpdateItem`), else its method."""
+        headers = {name.lower(): value for name, value in self.headers}
+        if "x-amz-target" in headers:
+            return headers["x-amz-target"].rpartition(".")[2]
+        if "x-www-form-urlencoded" in headers.get("content-type", ""):
+            return parse_qs(self.body.decode())["Action"][0]
+        return "SendEmail" if b"FromEmailAddress" in self.body else self.method
+
+    @property
+    def is_engines(self) -> bool:
+        """Whether a Docker engine makes it, for somebody: it goes on when that somebody is gone."""
+        return any(name.lower() == "user-agent" and value.startswith("docker/") for name, value in self.headers)
 
 
 @dataclass(frozen=True)
-class Aim:
-    """The call, counted from the claim on, at which to strike.
+class Answer:
+    """What a call is answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass
+class Fault:
+    """What happens to calls.
 
     Args:
-        after: when it has been answered, and nobody hears it; else before anybody got it.
-        only: count the calls of this name alone.
+        hits: whether a call is meant.
+        times: how many calls at most; None = every one.
+        after: once the service has answered, and nobody hears it; else before it was asked.
+        strike: what is done at that moment.
+        answer: what is answered then; None = the connection is cut.
     """
 
-    number: int
-    after: bool
-    strike: Callable[[], None]
-    only: str | None = None
+    hits: Callable[[Call], bool]
+    times: int | None = 1
+    after: bool = False
+    strike: Callable[[Call], None] = field(default=lambda _: None)
+    answer: Answer | None = None
+    struck: list[Call] = field(default_factory=list)
+
+    def takes(self, call: Call) -> bool:
+        """Whether it happens to this call; counted then."""
+        if (self.times is not None and len(self.struck) >= self.times) or not self.hits(call):
+            return False
+        self.struck.append(call)
+        return True
 
 
 class Interceptor:
     """An address that passes every call on to `url`.
 
-    `calls` are the names of the calls since the claim (`UpdateItem`, `PUT`, …), oldest first; what was struck is last.
+    Args:
+        seen: is shown each call that was answered.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seen: Callable[[Call, Answer], None] = lambda _call, _answer: None) -> None:
         self._address = urlsplit(url)
         self._lock = threading.Lock()
-        self._aim: Aim | None = None
-        self.calls: list[str] = []
-        self.struck: str | None = None
+        self._faults: list[Fault] = []
         self._server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"interceptor": self}))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.seen = seen
+        self.host = f"127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{self.host}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -52,56 +97,57 @@ class Interceptor:
         self._server.shutdown()
         self._server.server_close()
 
-    def arm(self, aim: Aim | None) -> None:
-        """Count from the next claim on, and strike once."""
+    @contextmanager
+    def armed(self, *faults: Fault):
+        """While the block lasts, these faults happen."""
         with self._lock:
-            self._aim, self.calls, self.struck = aim, [], None
+            self._faults += faults
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._faults = [fault for fault in self._faults if fault not in faults]
 
-    def pass_on(
-        self, method: str, path: str, headers: list[tuple[str, str]], body: bytes
-    ) -> tuple[int, Mapping, bytes]:
-        """The cloud's answer to one call.
+    def pass_on(self, call: Call) -> Answer:
+        """The service's answer to one call.
 
         Raises:
-            ConnectionError: struck; there is nobody to answer.
+            ConnectionError: there is none.
         """
-        aim, name = self._count(method, dict(headers), body)
-        if aim and not aim.after:
-            self._strike(aim, f"before {name}")
-        answer = self._ask(method, path, headers, body)
-        if aim:
-            self._strike(aim, f"after {name}")
+        with self._lock:
+            fault = next((fault for fault in self._faults if fault.takes(call)), None)
+        if fault and not fault.after:
+            fault.strike(call)
+            if fault.answer or not call.is_engines:
+                return _answered(fault)
+        answer = self._ask(call)
+        self.seen(call, answer)
+        if fault and fault.after:
+            fault.strike(call)
+            return _answered(fault)
         return answer
 
-    def _count(self, method: str, headers: Mapping[str, str], body: bytes) -> tuple[Aim | None, str]:
-        name = _name(method, {key.lower(): value for key, value in headers.items()}, body)
-        with self._lock:
-            if not self.calls and name != _CLAIM:
-                return None, name
-            self.calls.append(name)
-            aim = self._aim
-            if aim is None or aim.only not in {None, name}:
-                return None, name
-            counted = self.calls.count(name) if aim.only else len(self.calls)
-            return (aim if counted == aim.number else None), name
-
-    def _strike(self, aim: Aim, where: str) -> None:
-        self.struck = where
-        aim.strike()
-        raise ConnectionError(where)
-
-    def _ask(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> tuple[int, Mapping, bytes]:
+    def _ask(self, call: Call) -> Answer:
         with closing(http.client.HTTPConnection(self._address.hostname, self._address.port, timeout=60)) as connection:
-            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-            for name, value in headers:
-                connection.putheader(name, value)
-            connection.endheaders(body)
+            connection.putrequest(call.method, call.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in call.headers:
+                # Whoever waited for a "100 Continue" has had it from us.
+                if name.lower() != "expect":
+                    connection.putheader(name, value)
+            connection.endheaders(call.body)
             answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
+            return Answer(answer.status, dict(answer.getheaders()), answer.read())
+
+
+def _answered(fault: Fault) -> Answer:
+    if fault.answer is None:
+        raise ConnectionError
+    return fault.answer
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Who was killed does not say goodbye."""
@@ -114,41 +160,33 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _do(self) -> None:
         try:
-            status, headers, body = self.interceptor.pass_on(
-                self.command, self.path, list(self.headers.items()), self._body()
+            answer = self.interceptor.pass_on(
+                Call(self.command, self.path, tuple(self.headers.items()), self._body()),
             )
-            self.send_response_only(status)
-            for name, value in headers.items():
+            self.send_response_only(answer.status)
+            for name, value in answer.headers.items():
                 if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
                     self.send_header(name, value)
-            length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+            length = answer.headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(answer.body))
             self.send_header("Content-Length", length)
             self.end_headers()
-            self.wfile.write(body)
-        except ConnectionError:
+            self.wfile.write(answer.body)
+        except (ConnectionError, http.client.HTTPException):
             self.close_connection = True
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _do  # noqa: N815 - http.server's names
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _do  # noqa: N815 - http.server's names
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        raw = b""
-        while True:
+        raw, size = b"", 1
+        while size:
             line = self.rfile.readline()
             size = int(line.split(b";")[0], 16)
-            raw += line + self.rfile.read(size + 2)
-            if size == 0:
-                return raw
+            raw += line + (self.rfile.read(size + 2) if size else b"")
+        while (trailer := self.rfile.readline()) not in {b"\r\n", b""}:
+            raw += trailer
+        return raw + b"\r\n"
 
     def log_message(self, *_: object) -> None:
-        """The runner's own log says what it asked."""
-
-
-def _name(method: str, headers: Mapping[str, str], body: bytes) -> str:
-    """What a call is called: by its target, its Action, or its method."""
-    if "x-amz-target" in headers:
-        return headers["x-amz-target"].rpartition(".")[2]
-    if "x-www-form-urlencoded" in headers.get("content-type", ""):
-        return parse_qs(body.decode())["Action"][0]
-    return "SendEmail" if b"FromEmailAddress" in body else method
+        """Its callers' own logs say what they asked."""

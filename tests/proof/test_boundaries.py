@@ -1,86 +1,92 @@
-"""Runners killed with -9 right before or after one of their calls to AWS: where time alone would rarely hit.
+"""Runners killed with -9 right before or after each of the writes of a run: where time alone would rarely hit.
 
-TAU_CALLS says how often (3); TAU_SEED=… aims at the same calls again, as far as they come in the same order.
+boundaries.txt beside this file names them all; a run that writes anything else fails the first test here.
+TAU_BOUNDARIES says how many are tried (4, or `all`); TAU_SEED=… chooses the same ones again.
 """
 
 import os
-import random
 import signal
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from chalicelib.model import RunState
-from tests.proof.interceptor import Aim, Interceptor
+from tests.proof.chance import chance
+from tests.proof.interceptor import Fault
 from tests.proof.once import CLIENT, PATIENCE_S, Trial
+from tests.proof.writes import LISTED, Writes
 from tests.whole.world import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
 
-CALLS = int(os.environ.get("TAU_CALLS", "3"))
+CASES = [(*line.split(": "), side) for line in LISTED.read_text().splitlines() for side in ("before", "after")]
+HOW_MANY = os.environ.get("TAU_BOUNDARIES", "4")
 
 
-@pytest.fixture(scope="module")
-def interceptor(installation):
-    with Interceptor(installation.cloud.url) as between:
-        yield between
+def chosen():
+    """The cases to try: of so many, one in four dies over a tag, which takes much longer."""
+    if HOW_MANY == "all":
+        return CASES
+    shuffled = chance("boundaries").sample(CASES, len(CASES))
+    tags = -(-int(HOW_MANY) // 4)
+    of_tags = [case for case in shuffled if case[0] == "tag"][:tags]
+    return of_tags + [case for case in shuffled if case[0] == "push"][: int(HOW_MANY) - tags]
 
 
-@pytest.fixture(scope="module")
-def usual(installation, interceptor):
-    """The calls of a push, and of a tag, that nobody disturbs."""
-    only_runner(installation, interceptor)
+def test_the_list_names_every_write_of_a_push_and_of_a_tag(installation):
+    installation.runners(1)
     found = []
-    for begin in (lambda: installation.push("develop"), lambda: installation.release(CLIENT, "v1.0.0")):
-        interceptor.arm(None)
-        assert installation.wait_for_end(begin().run, PATIENCE_S).state is RunState.PASSED
-        found.append(list(interceptor.calls))
-    return found
+    for kind, begin in (
+        ("push", lambda: installation.push("develop")),
+        ("tag", lambda: installation.release(CLIENT, "v1.0.0")),
+    ):
+        with noted(installation) as names:
+            assert installation.wait_for_end(begin().run, PATIENCE_S).state is RunState.PASSED
+            wait_for(lambda: installation.messages() == 0, "its message to be deleted")
+        found += [f"{kind}: {name}" for name in names]
+    assert sorted(found) == sorted(LISTED.read_text().splitlines()), "write it down: " + "\n".join(found)
 
 
-@pytest.mark.parametrize("number", range(CALLS))
-def test_a_run_whose_runner_dies_around_a_call_is_finished_by_another(
-    installation, interceptor, usual, seed, tally, number
-):
-    chance = random.Random(f"{seed}/call/{number}")
-    is_tag = number % 3 == 2
-    calls = usual[is_tag]
-    victim = only_runner(installation, interceptor)
-    trial = Trial.of(installation, f"v1.{number}.1" if is_tag else None)
-    aim = Aim(chance.randint(1, len(calls)), chance.random() < 0.5, lambda: os.kill(victim.pid, signal.SIGKILL))
-    interceptor.arm(aim)
-    sent = trial.begin()
-    wait_for(lambda: not victim.running or is_over(installation, sent), f"call {aim.number} of the runner", 60)
-    if victim.running:  # fewer calls than usual
-        os.kill(victim.pid, signal.SIGKILL)
-    victim.process.wait()
+@pytest.mark.parametrize(("kind", "name", "side"), chosen())
+def test_a_run_whose_runner_dies_around_a_write_is_finished_by_another(installation, tally, kind, name, side):
+    (victim,) = installation.runners(1)
+    trial = Trial.of(installation, f"v1.{CASES.index((kind, name, side))}.1" if kind == "tag" else None)
+    writes = Writes()
+    death = Fault(lambda call: writes.name(call) == name, after=side == "after", strike=lambda _: kill(victim))
+    with struck(installation, death):
+        sent = trial.begin()
+        wait_for(lambda: not victim.running, f"the runner to be killed {side} {name}", 90)
     hit, mails = trial.finish(sent)
-    tally[f"{interceptor.struck or 'idle'} {hit}"] += 1
-    tally["told twice"] += mails - 1
+    tally[f"{side} {name} {hit}"] += 1
+    if name != "mail":
+        return
+    assert mails == 1 + (side == "after"), "SES had taken it, and nobody was left to note that"
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_runner_that_dies_around_the_mail_leaves_nobody_untold(installation, interceptor, tally, after):
-    victim = only_runner(installation, interceptor)
-    trial = Trial.of(installation, None)
-    interceptor.arm(Aim(1, after, lambda: os.kill(victim.pid, signal.SIGKILL), only="SendEmail"))
-    sent = trial.begin()
-    wait_for(lambda: not victim.running, "the runner to be killed at its mail", 60)
-    _, mails = trial.finish(sent)
-    tally["told twice"] += mails - 1
-    assert mails == 1 + after, "SES had taken it, and nobody was left to note that"
+@contextmanager
+def noted(installation):
+    """The names of the writes that runners make while the block lasts, in their order."""
+    writes, names = Writes(), []
+
+    def note(call):
+        name = writes.name(call)
+        if name:
+            names.append(name)
+        return False
+
+    with struck(installation, Fault(note)):
+        yield names
 
 
-def is_over(installation, sent):
-    run = installation.run(sent.run)
-    return run.ended and all(notice["state"] != "due" for notice in run.tell.values())
+@contextmanager
+def struck(installation, fault):
+    """A fault in whatever runners do while the block lasts."""
+    with ExitStack() as stack:
+        for calls in (installation.runner_calls, installation.registry_calls):
+            stack.enter_context(calls.armed(fault))
+        yield
 
 
-def only_runner(installation, interceptor):
-    """One runner, whose calls go through the interceptor."""
-    installation.runners(0)
-    installation.endpoint = interceptor.url
-    try:
-        (victim,) = installation.runners(1)
-    finally:
-        installation.endpoint = None
-    return victim
+def kill(runner):
+    os.kill(runner.pid, signal.SIGKILL)
+    runner.process.wait()

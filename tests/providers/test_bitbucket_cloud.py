@@ -4,7 +4,7 @@ import pytest
 
 from chalicelib import providers
 from chalicelib.errors import BadDelivery
-from chalicelib.model import Delivery, EventKind, Provider
+from chalicelib.model import Delivery, EventKind, Provider, Pull
 
 A, B, ZERO = "a" * 40, "b" * 40, "0" * 40
 REPOSITORY = {"full_name": "2pisoftware/crm_deploy", "uuid": "{8f1d2e3c-0001}", "scm": "git"}
@@ -171,3 +171,23 @@ def test_a_pull_request_is_from_a_fork_unless_its_code_lies_here(source, fork):
     body = {"repository": REPOSITORY, "pullrequest": {"source": {"repository": source}}}
     (event,) = read(body, "pullrequest:created")
     assert (event.kind, event.fork, event.ref, event.commit) == (EventKind.PULL_REQUEST, fork, None, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "pull"),
+    [
+        ({"id": 7, "state": "OPEN", "source": {"commit": {"hash": "761f99068fae"}}}, Pull(7, "761f99068fae")),
+        ({"id": 7, "source": {"commit": {"hash": "7" * 40}}}, Pull(7, "7" * 12)),
+        ({"id": 7, "state": "MERGED", "source": {"commit": {"hash": "761f99068fae"}}}, Pull(7, None)),
+        ({"source": {}}, None),
+    ],
+)
+def test_a_pull_request_has_a_number_and_while_it_is_open_a_head(said, pull):
+    (event,) = read({"repository": REPOSITORY, "pullrequest": said}, "pullrequest:updated")
+    assert event.pull == pull
+
+
+@pytest.mark.parametrize("said", [{"id": 0}, {"id": 10**12}, {"id": 7, "source": {"commit": {"hash": "main"}}}])
+def test_a_pull_request_that_no_forge_counts_is_refused(said):
+    with pytest.raises(BadDelivery):
+        read({"repository": REPOSITORY, "pullrequest": said}, "pullrequest:updated")

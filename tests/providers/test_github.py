@@ -5,7 +5,7 @@ import pytest
 
 from chalicelib import providers
 from chalicelib.errors import BadDelivery
-from chalicelib.model import Delivery, EventKind, Provider
+from chalicelib.model import Delivery, EventKind, Provider, Pull
 from chalicelib.providers.github import MOST_COMMITS
 
 A, B, ZERO = "a" * 40, "b" * 40, "0" * 40
@@ -134,6 +134,25 @@ def test_a_pull_request_is_from_a_fork_unless_its_code_lies_here():
     assert not read(pull({"id": 42}), "pull_request").fork
     assert read(pull({"id": 43}), "pull_request").fork
     assert read(pull(None), "pull_request").fork
+
+
+@pytest.mark.parametrize(
+    ("said", "pull"),
+    [
+        ({"number": 7, "state": "open", "head": {"sha": "7" * 40}}, Pull(7, "7" * 40)),
+        ({"number": 7, "state": "closed", "head": {"sha": "7" * 40}}, Pull(7, None)),
+        ({"number": 7}, Pull(7, None)),
+        ({"head": {}}, None),
+    ],
+)
+def test_a_pull_request_has_a_number_and_while_it_is_open_a_head(said, pull):
+    assert read({"repository": {"full_name": "o/r"}, "pull_request": said}, "pull_request").pull == pull
+
+
+@pytest.mark.parametrize("said", [{"number": -1}, {"number": 10**12}, {"number": 7, "head": {"sha": "main"}}])
+def test_a_pull_request_that_no_forge_counts_is_refused(said):
+    with pytest.raises(BadDelivery):
+        read({"repository": {"full_name": "o/r"}, "pull_request": said}, "pull_request")
 
 
 @pytest.mark.parametrize("header", ["x_github_event", "x_github_delivery"])

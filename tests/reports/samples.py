@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from chalicelib.model import (
     Event,
     EventKind,
+    Handed,
     Job,
     Notify,
     Provider,
@@ -212,6 +213,25 @@ ERRORED = result(
 
 SUPERSEDED = result("superseded", 3, reason="a newer push of develop (8c01d2e) contains this commit")
 
+CANCELLED = result("cancelled", 3, reason="cancelled by sam@laptop")
+
+HANDED = replace(
+    PASSED,
+    handed={
+        "01JNA8ZQ4X0M3V5K7T2B9CDEF0": Handed(
+            "8c01d2e" + "0" * 33, "bob@2pisoftware.com", "Bob Okafor", "Sort by title"
+        ),
+        "01JNA8ZQ4X0M3V5K7T2B9CDEF1": Handed("91fe22a" + "0" * 33, None, "ci-bot", None),
+        "01JNA8ZQ4X0M3V5K7T2B9CDEF2": Handed(
+            "a0b1c2d" + "0" * 33,
+            "alice@2pisoftware.com",
+            None,
+            "Let the list of tasks be printed on one page, with wide margins",
+        ),
+    },
+)
+"""It stands for three older pushes of the same branch."""
+
 CANARY = '"><img/src=x/onerror=alert(1)>{{7*7}}</title><script>alert(2)</script>'
 HOSTILE_TEXT = (
     CANARY
@@ -244,4 +264,5 @@ def hostile(text=HOSTILE_TEXT, state="failed"):
     }
     broken = step("test", "errored" if state == "errored" else "failed", 3, 4, reason=text, lines=(text,) * 30)
     broken = replace(broken, facts=facts)
-    return result(state, 9, step(text, "passed", 0, 1, reason=text), broken, job=job, reason=text)
+    ended = result(state, 9, step(text, "passed", 0, 1, reason=text), broken, job=job, reason=text)
+    return replace(ended, handed={f"01X{number}": Handed(text, text, text, text) for number in range(100)})

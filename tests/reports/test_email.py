@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from chalicelib.model import EventKind, RunState
+from chalicelib.model import EventKind, Handed, RunState
 from chalicelib.reports.email import Console, render
 
-ALICE, OPS = "alice@2pisoftware.com", "ops@2pisoftware.com"
+ALICE, BOB, OPS = "alice@2pisoftware.com", "bob@2pisoftware.com", "ops@2pisoftware.com"
 CONSOLE = Console(retry_command="tau retry <run>", zone=ZoneInfo("Australia/Sydney"))
 MAILS = Path(__file__).parent / "mails"
 
@@ -58,6 +58,8 @@ class Reader(HTMLParser):
         ("errored_operator", "ERRORED", OPS),
         ("errored_pusher", "ERRORED", ALICE),
         ("superseded", "SUPERSEDED", ALICE),
+        ("cancelled", "CANCELLED", ALICE),
+        ("handed_on", "HANDED", BOB),
     ],
 )
 def test_the_text_reads_like_the_one_that_was_agreed_on(samples, name, sample, to):
@@ -71,7 +73,7 @@ def test_the_text_reads_like_the_one_that_was_agreed_on(samples, name, sample, t
     assert [line for line in mail.text.splitlines() if len(line) > 72 and "http" not in line] == []
 
 
-@pytest.mark.parametrize("sample", ["PASSED", "FAILED", "BUILD_FAILED", "DEPLOYED", "ERRORED", "SUPERSEDED"])
+@pytest.mark.parametrize("sample", ["PASSED", "FAILED", "BUILD_FAILED", "DEPLOYED", "ERRORED", "SUPERSEDED", "HANDED"])
 def test_the_html_says_every_word_of_the_text(samples, sample):
     mail = render(getattr(samples, sample), to=OPS, console=CONSOLE)
     seen = Reader(mail.html)
@@ -148,6 +150,14 @@ def test_the_same_result_gives_the_same_mail_and_another_reader_another_notice(s
     assert one.headers["X-Tau-Notice"] != other.headers["X-Tau-Notice"]
 
 
+def test_of_many_pushes_for_which_it_stands_the_oldest_ten_are_named_and_the_others_counted(samples):
+    handed = {f"01X{number:02}": Handed(f"{number:07}" + "0" * 33, None, "ann") for number in range(12)}
+    text = render(replace(samples.PASSED, handed=handed), to=ALICE, console=CONSOLE).text
+    named = [line.split()[1] for line in text.splitlines() if line.startswith("  Also ")]
+    assert named == [f"{number:07}" for number in range(10)]
+    assert "              and 2 more\n" in text
+
+
 def test_a_conversation_is_one_pipeline_on_one_ref_of_one_repository(samples):
     def thread(**changes):
         event = {name: value for name, value in changes.items() if name != "pipeline"}
@@ -203,9 +213,11 @@ def test_every_text_that_a_stranger_chooses_stands_in_the_mail_escaped(samples):
         "deployment": {"environment": canary(), "label": canary(), "url": canary(), "previous_label": canary()},
     }
     step = samples.step(canary(), "failed", 0, 1, reason=canary(), lines=(canary(),), facts=facts)
-    mail = render(samples.result("failed", 9, step, job=job), to=ALICE, console=CONSOLE)
+    handed = {"01X": Handed("a" * 40, None, by=canary(), message=canary())}
+    result = replace(samples.result("failed", 9, step, job=job), handed=handed)
+    mail = render(result, to=ALICE, console=CONSOLE)
     planted = next(canaries)
-    assert planted == 16
+    assert planted == 18
     for number in range(planted):
         assert f'<b id="c{number}">&<U+202E>' in mail.text
         assert f"&lt;b id=&#34;c{number}&#34;&gt;&amp;&lt;U+202E&gt;" in mail.html

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.model import Notify, Pusher, RunState
+from chalicelib.model import Handed, Notify, Pusher, RunState
 from chalicelib.reports import whom
 from chalicelib.reports.whom import because, recipients
 
@@ -42,13 +42,16 @@ def ended(samples):
         ("change", ERRORED, PASSED, True),
         ("change", ERRORED, ERRORED, True),
         ("change", RunState.SUPERSEDED, PASSED, True),
-        ("change", PASSED, RunState.SUPERSEDED, False),
+        ("change", PASSED, RunState.SUPERSEDED, True),
         ("change", PASSED, RunState.SKIPPED, False),
-        ("change", None, RunState.CANCELLED, False),
+        ("change", None, RunState.CANCELLED, True),
         ("failure", FAILED, PASSED, False),
         ("failure", FAILED, FAILED, True),
         ("failure", PASSED, ERRORED, True),
         ("failure", PASSED, RunState.SUPERSEDED, False),
+        ("failure", PASSED, RunState.CANCELLED, False),
+        ("never", PASSED, RunState.CANCELLED, False),
+        ("always", PASSED, RunState.CANCELLED, True),
         ("never", PASSED, FAILED, False),
         ("never", PASSED, ERRORED, False),
     ],
@@ -108,3 +111,48 @@ def test_an_operator_who_pushes_is_still_an_operator(ended):
     result = ended(ERRORED, pusher=Pusher(email="Ops@2pisoftware.com"))
     assert recipients(result, None) == ("Ops@2pisoftware.com",)
     assert whom.is_operator(result, "Ops@2pisoftware.com")
+
+
+# --- superseded pushes ----------------------------------------------------------------------------
+
+BOB = "bob@2pisoftware.com"
+
+
+@pytest.fixture
+def standing_for(ended):
+    """An end that stands for these people's superseded pushes too."""
+
+    def build(*people, state=PASSED, **changes):
+        handed = {f"01X{number}": Handed("a" * 40, to) for number, to in enumerate(people)}
+        return replace(ended(state, **changes), handed=handed)
+
+    return build
+
+
+def test_those_whose_pushes_it_stands_for_are_told_after_the_pusher_and_each_once(standing_for):
+    result = standing_for(BOB, None, "Alice@2pisoftware.com", BOB)
+    assert recipients(result, None) == (ALICE, BOB)
+    assert because(result, BOB) == "You get this because a change in it is yours."
+    assert because(result, ALICE) == "You get this because the change is yours."
+
+
+def test_they_are_told_of_what_the_pusher_is_told_of(standing_for):
+    assert recipients(standing_for(BOB), PASSED) == ()
+    assert recipients(standing_for(BOB, on="failure"), None) == ()
+    assert recipients(standing_for(BOB, state=FAILED, on="failure"), None) == (ALICE, BOB)
+
+
+def test_where_ci_yml_names_no_pusher_they_are_not_told_either(standing_for):
+    result = standing_for(BOB, to=("team@2pisoftware.com",))
+    assert recipients(result, None) == ("team@2pisoftware.com",)
+
+
+def test_where_only_one_of_them_can_be_reached_the_operators_are_left_in_peace(standing_for):
+    nobody = {"pusher": Pusher(), "head_commit_author_email": None, "commit_author_emails": ()}
+    assert recipients(standing_for(BOB, **nobody), None) == (BOB,)
+
+
+def test_of_what_broke_they_hear_that_it_was_not_their_code(standing_for):
+    result = standing_for(BOB, state=ERRORED)
+    assert recipients(result, None) == (ALICE, BOB, OPS)
+    assert not whom.is_operator(result, BOB)

@@ -1,9 +1,11 @@
-"""A corner of the real engine for these tests, swept when they are over."""
+"""A runner's world in memory, on a clock that a test moves; and a corner of the real engine, swept at the end."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import signal
+import threading
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -11,10 +13,76 @@ from docker.errors import ImageNotFound
 
 from infra.local.base import base_image
 from infra.local.traces import remove_new_images, snapshot
+from runner.signals import Signals
+from tests.claiming import Desk
+from tests.installation import installation
+from tests.pacing import Clock, Pace
+from tests.running import Engine
+from tests.test_telling import Ses
 
 # Two sessions beside each other do not sweep what is the other one's.
 SYSTEM = f"tau-test-runner-{os.getpid()}"
 BASE = f"{SYSTEM}/base:latest"
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+def locked(call, lock):
+    def under_lock(*wanted):
+        with lock:
+            return call(*wanted)
+
+    return under_lock
+
+
+@pytest.fixture
+def ses():
+    return Ses()
+
+
+@pytest.fixture
+def edge(monkeypatch, ses):
+    """An installation whose mail is remembered, and which several threads may use."""
+    with installation(monkeypatch) as made:
+        real, one_by_one = made.client, threading.RLock()
+        for service in ("dynamodb", "sqs", "s3"):
+            # moto undoes a transaction by putting back what all tables held before it.
+            monkeypatch.setattr(real(service), "_make_api_call", locked(real(service)._make_api_call, one_by_one))
+        yield replace(made, client=lambda service, region=None: ses if service == "sesv2" else real(service, region))
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def pace(clock):
+    """Whatever a test has started is over at its end."""
+    made = Pace(clock)
+    yield made
+    made.everything_ends()
+
+
+@pytest.fixture
+def docker():
+    return Engine()
+
+
+@pytest.fixture
+def desk(edge, tmp_path, docker, pace):
+    return Desk(edge, tmp_path, docker, pace)
+
+
+@pytest.fixture
+def signals():
+    """What this very process is told by signals; its own handlers are back afterwards."""
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    made = Signals()
+    yield made
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    made._reading.close()
+    made._writing.close()
 
 
 @dataclass(frozen=True)

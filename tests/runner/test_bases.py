@@ -1,9 +1,16 @@
+import socket
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from chalicelib.errors import StepErrored, StepFailed
 from infra.local.base import base_image
 from runner.bases import bases, host_of, refresh
+from runner.pace import Real
+from runner.stopping import Stopped, Stopping
 from tests.installation import job
+from tests.running import stopping_soon, within
 
 
 @pytest.mark.parametrize(
@@ -53,9 +60,16 @@ class Seen:
         self.secret = {"registry": f"tau:{password}"}.__getitem__
         self.log = self
         self.lines = []
+        self.stopping, self.pace = Stopping(), Real()
+
+    def remaining_s(self):
+        return 600.0
 
     def line(self, text):
         self.lines.append(text)
+
+    def tail(self):
+        return ()
 
 
 @pytest.fixture
@@ -96,3 +110,22 @@ def test_a_registry_that_refuses_us_is_ours_unless_the_base_is_here(docker_clien
     seen = Seen(docker_client, registry, "wrong")
     refresh(f"FROM {image}\n", {}, seen)
     assert "building on the one that is here" in seen.lines[0]
+
+
+@pytest.mark.engine
+def test_a_registry_that_is_silent_keeps_nobody_who_asks_to_stop(docker_client):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        registry = SimpleNamespace(host=f"127.0.0.1:{silent.getsockname()[1]}")
+        seen = Seen(docker_client, registry, "any")
+        with within(10), stopping_soon(seen.stopping), pytest.raises(Stopped):
+            refresh(f"FROM {registry.host}/2pisoftware/base\n", {}, seen)
+
+
+@pytest.mark.engine
+def test_a_registry_that_is_silent_has_failed_at_the_runs_deadline(docker_client):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        registry = SimpleNamespace(host=f"127.0.0.1:{silent.getsockname()[1]}")
+        seen, until = Seen(docker_client, registry, "any"), time.monotonic() + 1
+        seen.remaining_s = lambda: until - time.monotonic()
+        with within(10), pytest.raises(StepFailed, match=r"the pull of .*/base took longer than the run's 1h"):
+            refresh(f"FROM {registry.host}/2pisoftware/base\n", {}, seen)

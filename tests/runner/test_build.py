@@ -1,7 +1,6 @@
-import gc
 import os
+import threading
 import time
-import warnings
 from dataclasses import replace
 
 import pytest
@@ -10,8 +9,9 @@ from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import Source
 from runner import leftovers
 from runner.actions import build
+from runner.stopping import Stopped, Stopping, Why
 from tests.installation import event, job
-from tests.running import Journal, context
+from tests.running import Journal, context, stopping_soon, within
 
 APP = "github.com/2pisoftware/cmfive"
 DEPLOY = "bitbucket.org/2pisoftware/cmfive-dev_deploy"
@@ -172,23 +172,73 @@ def test_a_dockerfile_and_a_context_may_lie_deeper_in_the_tree(lab, made):
 )
 def test_a_build_without_end_is_ended_at_the_runs_deadline(lab, made, command):
     until = time.monotonic() + 1
-
-    def build_it():
-        with pytest.raises(StepFailed, match="the build took longer than the run's 1h 0m"):
-            made({"Dockerfile": dockerfile(lab, f"RUN {command}")}, remaining_s=lambda: until - time.monotonic())
-
-    with warnings.catch_warnings():
-        # The connection is dropped with the stream: that is how the engine learns that nobody waits any more.
-        warnings.simplefilter("ignore", ResourceWarning)
-        build_it()
-        gc.collect()
+    with pytest.raises(StepFailed, match="the build took longer than the run's 1h 0m"):
+        made({"Dockerfile": dockerfile(lab, f"RUN {command}")}, remaining_s=lambda: until - time.monotonic())
     assert time.monotonic() < until + 3
+    assert nothing_runs(lab, command)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    "command",
+    ["sleep 600", "trap '' TERM; sleep 601", "while true; do echo still here; sleep 0.2; done"],
+    ids=["silent", "deaf", "noisy"],
+)
+def test_a_build_is_ended_for_whoever_asks_and_leaves_nothing(lab, made, command):
+    stopping = Stopping()
+    with within(10), stopping_soon(stopping, after_s=2), pytest.raises(Stopped):
+        made({"Dockerfile": dockerfile(lab, "RUN true", f"RUN {command}")}, stopping=stopping)
+    assert nothing_runs(lab, command)
+    assert lab.client.api.containers(all=True, filters={"ancestor": lab.base}) == []
+
+
+@pytest.mark.engine
+def test_an_engine_that_never_answers_a_build_keeps_nobody_who_asks(lab, tmp_path):
+    """Nothing can be cut before its first word; when that comes after all, nobody wants it any more."""
+    engine, stopping = Slow(lab.client), Stopping()
+    held = context(engine, tmp_path, trees={APP: tree(Dockerfile=dockerfile(lab, "RUN sleep 602"))}, stopping=stopping)
+    with within(10), stopping_soon(stopping), pytest.raises(Stopped):
+        build.run(settings(), held)
+    engine.goes_on.set()
+    assert engine.answered.wait(10)
+    assert nothing_runs(lab, "sleep 602")
+
+
+@pytest.mark.engine
+def test_a_claim_that_is_to_stop_builds_nothing(lab, made):
+    stopping = Stopping()
+    stopping.ask(Why.HANDED_BACK)
+    with pytest.raises(Stopped):
+        made({"Dockerfile": dockerfile(lab, "RUN true")}, given=settings(image=f"{IMAGE}-not"), stopping=stopping)
+    assert lab.client.api.images(name=f"{IMAGE}-not") == []
+
+
+class Slow:
+    """The engine, which begins a build as soon as it is told to go on."""
+
+    def __init__(self, client):
+        self.api = self
+        self._client = client
+        self.goes_on, self.answered = threading.Event(), threading.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._client.api, name)
+
+    def build(self, **options):
+        self.goes_on.wait(20)
+        try:
+            return self._client.api.build(**options)
+        finally:
+            self.answered.set()
+
+
+def nothing_runs(lab, command):
+    """The engine has ended a command, at once or in a moment."""
     for _ in range(50):
-        running = [c for c in lab.client.api.containers() if command in c["Command"]]
-        if not running:
-            return
+        if not [one for one in lab.client.api.containers(all=True) if command in one["Command"]]:
+            return True
         time.sleep(0.1)
-    raise AssertionError(f"the engine goes on: {running}")
+    return False
 
 
 # --- two repositories -----------------------------------------------------------------------------

@@ -123,6 +123,7 @@ def test_a_pipeline_is_compiled_with_its_defaults_written_out():
         "lock": None,
         "timeout_s": 3600,
         "pool": "default",
+        "supersede": "queued",
     }
 
 
@@ -305,6 +306,14 @@ def test_a_wrong_setting_is_told_in_words(settings, complaint):
         ("ssh://git@github.com/", "git@github.com:", "expected an address such as"),
         ("{repository}.git", "x.git", "{repository} must stand in it, once"),
         ("{repository}.git", "{repository}/{repository}", "{repository} must stand in it, once"),
+        ("key: github", "api: http://api.github.com", "the scheme must be https (http for this machine only)"),
+        ("key: github", "api: ftp://api.github.com", "expected an address such as https://api.github.com"),
+        ("key: github", "api: 'https://sam:secret@api.github.com'", "no password"),
+        ("key: github", "api: 'https://api.github.com?x=y'", "no password, no query"),
+        ("key: github", "token: hook-1", "the name of a forge's token begins with token-"),
+        ("key: github", "token: a b", "expected the name of a secret"),
+        ("provider: github,", "provider: bitbucket_server, token: token-x,", "nothing here speaks the API of"),
+        ("provider: github,", "provider: bitbucket_server, api: 'https://x',", "known: bitbucket_cloud, github"),
         ("docker.io:", "https://docker.io:", "expected a registry's host[:port]"),
         ("credentials", "credential", 'registries.docker.io.credential: unknown key; did you mean "credentials"?'),
         ("{credentials: dockerhub}", "{credentials: a b}", "expected the name of a secret"),
@@ -312,6 +321,22 @@ def test_a_wrong_setting_is_told_in_words(settings, complaint):
 )
 def test_a_wrong_head_is_told_in_words(before, after, complaint):
     assert complaint in "\n".join(complaints(HEAD.replace(before, after) + PIPELINE))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("provider: github", "https://api.github.com"),
+        ("provider: bitbucket_cloud", "https://api.bitbucket.org/2.0"),
+        ("provider: bitbucket_server", None),
+        ("provider: github, api: 'https://git.example.com/api/v3/'", "https://git.example.com/api/v3"),
+        ("provider: github, api: 'http://127.0.0.1:8080'", "http://127.0.0.1:8080"),
+        ("provider: github, api: 'http://[::1]:8080/2.0'", "http://[::1]:8080/2.0"),
+    ],
+)
+def test_a_forges_api_is_its_providers_where_ci_yml_names_no_other(written, meant):
+    forge = compiled(HEAD.replace("provider: github", written) + PIPELINE).form["forges"]["github.com"]
+    assert (forge["api"], forge["token"]) == (meant, None)
 
 
 def test_the_local_cloud_may_be_cloned_without_encryption():
@@ -343,6 +368,7 @@ def test_the_local_cloud_may_be_cloned_without_encryption():
         ("  cmfive:", "  a/b:", "expected a pipeline's name"),
         ("    steps:", "    timeout: 12h\n    steps:", "timeout: a run may take 11h at most"),
         ("    steps:", "    runs_on: A\n    steps:", "runs_on: expected the name of a pool of runners"),
+        ("    steps:", "    runs_on: arm-dead\n    steps:", "runs_on: expected the name of a pool of runners"),
         ("    steps:", "    notify: {to: [bob]}\n    steps:", "notify.to[0]: expected pusher or an email address"),
         ("    steps:", "    notify: {to: []}\n    steps:", "notify.to: is empty"),
         ("    steps:", "    notify: {on: no}\n    steps:", "notify.on: expected always, change, failure or never"),

@@ -9,7 +9,9 @@ from docker.errors import APIError
 from chalicelib.errors import StepErrored, StepFailed
 from runner import containers
 from runner.containers import Wanted
-from tests.running import Engine, Log
+from runner.ending import Limits
+from runner.stopping import Stopped, Stopping, Why
+from tests.running import Engine, Log, stopping_soon, within
 
 pytestmark = pytest.mark.engine
 
@@ -61,10 +63,10 @@ class Stubborn:
         return getattr(self._client.api, verb)(*args, **options)
 
 
-def watched(lab, engine, wanted, **options):
+def watched(lab, engine, wanted, stopping=None, **limits):
     """How a container ended in this engine."""
     with containers.created(lab.client, wanted, "none") as container:
-        return containers.watch(engine, container, Log(), **options)
+        return containers.watch(engine, container, Log(), Limits(**limits), stopping or Stopping())
 
 
 def ran(lab, wanted, timeout_s=20):
@@ -72,7 +74,7 @@ def ran(lab, wanted, timeout_s=20):
     log = Log()
     with containers.created(lab.client, wanted, "none") as container:
         known = lab.client.api.inspect_container(container)
-        ended = containers.watch(lab.client, container, log, timeout_s)
+        ended = containers.watch(lab.client, container, log, Limits(timeout_s), Stopping())
     return ended, log.text, known
 
 
@@ -80,7 +82,7 @@ def test_a_command_runs_to_its_end_and_all_that_it_printed_is_there(lab, wanted)
     ended, text, _ = ran(
         lab, wanted("sh", "-c", "echo out; echo err >&2; i=0; while [ $i -lt 500 ]; do echo $i; i=$((i+1)); done")
     )
-    assert (ended.code, ended.out_of_memory, ended.timed_out) == (0, False, False)
+    assert (ended.code, ended.out_of_memory, ended.timed_out_s) == (0, False, None)
     lines = text.splitlines()
     assert [line for line in lines if line.isdigit()] == [str(number) for number in range(500)]
     assert sorted(line for line in lines if not line.isdigit()) == ["err", "out"]
@@ -99,7 +101,7 @@ def test_a_command_that_is_not_in_the_image_exits_with_127(lab, wanted):
 def test_a_command_that_takes_too_long_is_stopped(lab, wanted):
     began = time.monotonic()
     ended, text, _ = ran(lab, wanted("sh", "-c", "echo begun; sleep 60"), timeout_s=1)
-    assert ended.timed_out
+    assert ended.timed_out_s == 1
     assert time.monotonic() - began < 8
     assert text == "begun\n"
 
@@ -108,7 +110,7 @@ def test_a_command_that_takes_too_long_is_stopped(lab, wanted):
 def test_a_stop_that_is_refused_is_tried_again_and_then_it_is_killed(lab, wanted, stops, asked):
     engine = Stubborn(lab.client, stops=stops)
     ended = watched(lab, engine, wanted("sleep", "60"), timeout_s=0.5)
-    assert (ended.timed_out, engine.asked) == (True, asked)
+    assert (ended.timed_out_s, engine.asked) == (0.5, asked)
 
 
 @pytest.mark.parametrize("script", ["sleep 60", "exec >&- 2>&-; sleep 60"], ids=["reading", "waiting"])
@@ -116,10 +118,73 @@ def test_a_container_that_cannot_be_stopped_is_not_waited_for(lab, wanted, scrip
     engine = Stubborn(lab.client, stops=99, kills=99)
     began = time.monotonic()
     with pytest.raises(StepErrored, match=r"the container could not be stopped: .* is refused"):
-        watched(lab, engine, wanted("sh", "-c", script), timeout_s=0.5, stopping_s=2)
-    assert 2 < time.monotonic() - began < 8
+        watched(lab, engine, wanted("sh", "-c", script), timeout_s=0.5, stopping_s=3)
+    assert 3 < time.monotonic() - began < 9
     assert engine.attached[0]._response.raw.closed
     assert (lab.containers(), engine.asked[:3]) == ([], ["stop", "stop", "kill"])
+
+
+IGNORES = "trap '' TERM; echo begun; sleep 600"
+
+
+@pytest.mark.parametrize("why", [Why.ASKED, Why.LOST])
+@pytest.mark.parametrize("script", [IGNORES, f"exec >&- 2>&-; {IGNORES}"], ids=["reading", "waiting"])
+def test_whoever_asks_to_stop_does_not_wait_for_a_suite_that_does_not_listen(lab, wanted, script, why):
+    stopping, engine = Stopping(), Stubborn(lab.client)
+    with within(10), stopping_soon(stopping, why), pytest.raises(Stopped) as stopped:
+        watched(lab, engine, wanted("sh", "-c", script), stopping, timeout_s=600)
+    assert stopped.value.why is why
+    assert engine.asked[0] == {Why.ASKED: "stop", Why.LOST: "kill"}[why]
+    assert engine.attached[0]._response.raw.closed
+    assert lab.containers() == []
+
+
+def test_a_suite_is_asked_before_it_is_killed(lab, wanted):
+    script, log, stopping = "trap 'echo bye; exit 0' TERM; echo begun; sleep 600 & wait", Log(), Stopping()
+    with (
+        containers.created(lab.client, wanted("sh", "-c", script), "none") as container,
+        within(10),
+        stopping_soon(stopping),
+        pytest.raises(Stopped),
+    ):
+        containers.watch(lab.client, container, log, Limits(600), stopping)
+    assert log.text == "begun\nbye\n"
+
+
+def test_a_container_that_is_being_stopped_for_its_time_is_killed_for_whoever_asks(lab, wanted):
+    stopping = Stopping()
+    with within(8), stopping_soon(stopping, Why.LOST), pytest.raises(Stopped):
+        watched(lab, lab.client, wanted("sh", "-c", IGNORES), stopping, timeout_s=0.2)
+
+
+def test_an_engine_that_stops_nothing_keeps_nobody_who_asks(lab, wanted):
+    stopping, engine = Stopping(), Stubborn(lab.client, stops=99, kills=99)
+    with within(10), stopping_soon(stopping), pytest.raises(Stopped):
+        watched(lab, engine, wanted("sh", "-c", "exec >&- 2>&-; sleep 600"), stopping, timeout_s=600, asked_s=1)
+    assert lab.containers() == []
+
+
+def test_nothing_starts_for_a_claim_that_is_to_stop(lab, wanted):
+    stopping, engine = Stopping(), Stubborn(lab.client)
+    stopping.ask(Why.HANDED_BACK)
+    engine.start = lambda container: pytest.fail(f"started {container}")
+    with pytest.raises(Stopped):
+        watched(lab, engine, wanted("sleep", "600"), stopping, timeout_s=600)
+    assert lab.containers() == []
+
+
+def test_an_engine_that_hangs_is_not_waited_for_when_a_container_goes(lab, wanted):
+    class Hanging(Stubborn):
+        def remove_container(self, container, **options):
+            lab.client.api.remove_container(container, **options)
+            time.sleep(1)
+
+    def work():
+        with containers.created(Hanging(lab.client), wanted("true"), "none", tidy_s=0.2):
+            pass
+
+    with pytest.raises(StepErrored, match="does not answer"):
+        work()
 
 
 def test_a_command_that_prints_nothing_more_has_not_ended(lab, wanted):
@@ -237,7 +302,7 @@ def test_a_log_that_breaks_leaves_nothing_running(lab, wanted):
     def work():
         one = wanted("sh", "-c", "echo x; sleep 60")
         with containers.created(lab.client, one, "none") as container:
-            containers.watch(lab.client, container, Broken(), 20)
+            containers.watch(lab.client, container, Broken(), Limits(20), Stopping())
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -256,7 +321,7 @@ def test_an_image_that_is_not_there_is_our_fault(lab, wanted):
 def test_files_of_a_container_that_has_ended_can_be_read(lab, wanted):
     one = wanted("sh", "-c", "mkdir /results; echo x > /results/a.xml")
     with containers.created(lab.client, one, "none") as container:
-        containers.watch(lab.client, container, Log(), 20)
+        containers.watch(lab.client, container, Log(), Limits(20), Stopping())
         assert containers.archive(lab.client, container, "/results")
         assert containers.archive(lab.client, container, "/nowhere") is None
 
@@ -264,7 +329,7 @@ def test_files_of_a_container_that_has_ended_can_be_read(lab, wanted):
 def test_more_files_than_anybody_reads_are_refused(lab, wanted):
     one = wanted("sh", "-c", "mkdir /results; dd if=/dev/zero of=/results/a bs=1M count=70")
     with containers.created(lab.client, one, "none") as container:
-        containers.watch(lab.client, container, Log(), 20)
+        containers.watch(lab.client, container, Log(), Limits(20), Stopping())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             with pytest.raises(StepFailed, match="/results is larger than 67 MB"):

@@ -12,10 +12,11 @@ from botocore.exceptions import EndpointConnectionError
 from pydantic import ValidationError
 
 from chalicelib.deployer import advance_deployment
-from chalicelib.errors import MissingSecret, StepErrored, StepFailed
+from chalicelib.errors import MissingSecret, Outrun, StepErrored, StepFailed
 from chalicelib.model import DeploymentState, Source, StepStatus, WaitingFor
 from runner.actions.deploy_eb import Settings, run
 from runner.context import Aws, Context, Image, Park
+from runner.stopping import Stopped, Stopping, Why
 from tests.fake_beanstalk import FakeBeanstalk
 from tests.installation import NOW, event, installation, job
 from tests.installation import run as a_run
@@ -79,6 +80,7 @@ class World:
         self.secrets = {}
         self.event = {"ref": "refs/tags/v1.2.0", "name": "v1.2.0", "repository": "2pisoftware/crm_deploy"}
         self.regions = set()
+        self.stopping = Stopping()
 
     def client(self, service, region=None):
         if service != "elasticbeanstalk":
@@ -106,6 +108,7 @@ class World:
             remaining_s=lambda: 600,
             now=self.clock,
             aws=Aws(self.client, self.edge.store, self.edge.objects, "ap-southeast-2"),
+            stopping=self.stopping,
         )
 
     @staticmethod
@@ -128,8 +131,8 @@ class World:
         """Let the ticker do its work for a while."""
         for _ in range(0, seconds, 5):
             for due in self.edge.store.due(self.clock()):
-                edge = replace(self.edge, client=self.client)
-                advance_deployment(due.id, edge=edge, now=self.clock(), clock=self.clock)
+                edge = replace(self.edge, client=self.client, now=self.clock)
+                advance_deployment(due.id, edge=edge, now=self.clock())
             self.clock.pass_(5)
 
     def bundle(self):
@@ -151,7 +154,34 @@ def test_the_first_call_makes_version_and_record_and_parks(world):
     assert (record.state, record.region, record.due_at) == (DeploymentState.PREPARED, "ap-southeast-2", NOW)
     assert record.deadline_at == NOW + timedelta(minutes=30)
     assert list(world.beanstalk.versions) == [record.label]
-    assert [entry[:2] for entry in world.journal.entries] == [("intent", "version"), ("seen", "version")]
+    assert [entry[:2] for entry in world.journal.entries] == [
+        ("intent", "version"),
+        ("seen", "version"),
+        ("intent", "deploy crm-production"),
+    ]
+
+
+def test_from_the_intent_to_deploy_on_the_run_must_finish(world):
+    world.act()
+    must_finish = [key for _, key, facts in world.journal.entries if facts.get("must_finish")]
+    assert must_finish == ["deploy crm-production"]
+    assert world.record() is not None
+
+
+@pytest.mark.parametrize("why", [*Why])
+def test_who_should_stop_stops_before_it_means_to_deploy(world, why):
+    world.stopping.ask(why)
+    with pytest.raises(Stopped):
+        world.act()
+    assert ("intent", "deploy crm-production") not in [entry[:2] for entry in world.journal.entries]
+    assert world.record() is None
+
+
+def test_who_has_begun_to_deploy_asks_no_more_whether_to_stop(world):
+    world.act()
+    world.stopping.ask(Why.ASKED)
+    world.advance()
+    assert world.act().status is StepStatus.PASSED
 
 
 def test_the_version_says_what_it_is(world):
@@ -277,6 +307,43 @@ def test_a_label_of_another_bundle_is_refused(world):
     version["SourceBundle"] = {"S3Bucket": "by-hand", "S3Key": "crm.zip"}
     with pytest.raises(StepFailed, match=r"was made from another bundle \(s3://by-hand/crm.zip\): delete that version"):
         world.act(run_id="01KAR")
+
+
+# --- several runs, one environment ----------------------------------------------------------------
+
+
+def test_an_older_run_does_not_begin_once_a_newer_one_has(world):
+    world.act(run_id="01KAR")
+    with pytest.raises(Outrun, match="run 01KAR, a newer one, deploys to crm-production") as outrun:
+        world.act()
+    assert outrun.value.by == "01KAR"
+    assert world.record() is None
+    world.advance()
+    assert (world.act(run_id="01KAR").status, len(world.beanstalk.updates)) == (StepStatus.PASSED, 1)
+
+
+def test_an_older_run_that_waits_in_line_is_outrun_by_a_newer_one(world):
+    for name, run_id in (("v1.1.0", "01KA0"), ("v1.2.0", "01KAQ"), ("v1.3.0", "01KAR")):
+        world.event |= {"name": name}
+        world.act(run_id=run_id)
+        world.advance(5)
+    world.advance(300)
+    with pytest.raises(Outrun, match="run 01KAR, a newer one, deploys to crm-production") as outrun:
+        world.act()
+    assert outrun.value.by == "01KAR"
+    assert world.beanstalk.updates == [world.record(f"{run_id}.3").label for run_id in ("01KA0", "01KAR")]
+    assert world.act(run_id="01KAR").status is StepStatus.PASSED
+
+
+def test_a_newer_run_goes_on_after_an_older_one(world):
+    world.act()
+    world.advance()
+    world.event |= {"name": "v1.3.0"}
+    world.act(run_id="01KAR")
+    world.advance()
+    assert world.act().status is StepStatus.PASSED
+    assert world.act(run_id="01KAR").status is StepStatus.PASSED
+    assert len(world.beanstalk.updates) == 2
 
 
 def test_a_run_in_the_queue_is_woken_by_the_end(world):

@@ -1,22 +1,38 @@
-import time
+"""While a run is held: beats, a hidden message, an open ear; by a clock that the test moves."""
+
 from dataclasses import replace
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from chalicelib.model import Message, RunState
+from chalicelib.model import RunState, Stop
 from chalicelib.queue import Queue, Received
+from chalicelib.store import Store
 from runner.holding import Holding, hidden_s
-from tests.installation import NOW, installation, later
+from runner.stopping import Stopped, Stopping, Why
+from tests.installation import NOW, SETTINGS, later
+from tests.pacing import PATIENCE_S
 from tests.running import queued
 
-LEASE_S = 0.3
+LEASE_S = SETTINGS.lease_s
+BEAT_S = 4.8
+
+
+class Hidden(Queue):
+    """A queue that remembers when messages were hidden, and for how long."""
+
+    def __init__(self, client, clock):
+        super().__init__(client, "tau-test")
+        self.clock, self.hidden = clock, []
+
+    def hide(self, received, hidden_s):
+        self.hidden.append((self.clock.monotonic(), hidden_s))
+        super().hide(received, hidden_s)
 
 
 @pytest.fixture
-def edge(monkeypatch):
-    with installation(monkeypatch) as made:
-        yield replace(made, settings=replace(made.settings, lease_s=LEASE_S))
+def edge(edge, clock):
+    return replace(edge, queue=Hidden(edge.client("sqs"), clock))
 
 
 @pytest.fixture
@@ -25,87 +41,170 @@ def held(edge):
 
 
 @pytest.fixture
-def received(edge, held):
-    del held  # its message is the one in hand
-    return edge.queue.receive("default", wait_s=0, hidden_s=1)
+def stopping():
+    return Stopping()
 
 
-def wait_for(there):
-    until = time.monotonic() + 5
-    while not there():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+@pytest.fixture
+def holding(edge, held, pace, stopping):
+    def make(edge=edge, received=None, **more):
+        received = received or edge.queue.receive("default", wait_s=0, hidden_s=LEASE_S)
+        return Holding(held, received, edge, pace, stopping, **more)
+
+    return make
 
 
-def test_the_beat_moves_several_times_in_a_lease(edge, held, received):
-    with Holding(held, received, edge, lambda: later(100)):
-        time.sleep(LEASE_S)
+@pytest.fixture
+def beats(clock):
+    """Let so many beats happen, one after the other."""
+
+    def beats(number):
+        for _ in range(number):
+            clock.somebody_waits(BEAT_S)
+            clock.pass_(BEAT_S)
+        clock.somebody_waits(BEAT_S)
+
+    return beats
+
+
+def test_the_beat_moves_several_times_in_a_lease(edge, held, holding, beats):
+    with holding():
+        beats(int(LEASE_S / BEAT_S))
         after = edge.store.run(held.id)
-    assert after.beat >= held.beat + 2
+    assert after.beat == held.beat + 6
     assert (after.state, after.epoch) == (RunState.RUNNING, 1)
 
 
-def test_the_message_stays_hidden_for_as_long_as_the_run_is_held(edge, held, received):
-    with Holding(held, received, edge, lambda: NOW):
-        time.sleep(1.3)
-        assert edge.queue.receive("default", wait_s=0, hidden_s=1) is None, "it was hidden for one second"
+def test_a_short_lease_has_three_beats(edge, held, holding, clock):
+    with holding(replace(edge, settings=replace(edge.settings, lease_s=3))):
+        clock.somebody_waits(1)
+        clock.pass_(1)
+        clock.somebody_waits(1)
+        assert edge.store.run(held.id).beat == held.beat + 1
 
 
-def test_nothing_moves_any_more_when_the_block_is_over(edge, held, received):
-    with Holding(held, received, edge, lambda: NOW):
+def test_the_message_stays_hidden_for_as_long_as_the_run_is_held_at_few_calls(edge, holding, beats):
+    with holding():
+        beats(60)
+    until = LEASE_S  # it came hidden for a lease
+    for at, seconds in edge.queue.hidden:
+        assert at + BEAT_S < until, "a beat may be missed"
+        until = at + seconds
+    assert until > 60 * BEAT_S
+    assert len(edge.queue.hidden) == 5
+
+
+def test_nothing_moves_any_more_when_the_block_is_over(edge, held, holding, clock):
+    with holding():
         pass
-    beat = edge.store.run(held.id).beat
-    time.sleep(LEASE_S)
-    assert edge.store.run(held.id).beat == beat
+    clock.pass_(10 * LEASE_S)
+    assert edge.store.run(held.id).beat == held.beat
 
 
-def test_nothing_moves_any_more_after_a_failure(edge, held, received):
-    holding = Holding(held, received, edge, lambda: NOW)
-
+def test_nothing_moves_any_more_after_a_failure(edge, held, holding, clock):
     def work():
-        with holding:
+        with holding():
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         work()
-    assert not holding._thread.is_alive()
+    clock.pass_(10 * LEASE_S)
+    assert edge.store.run(held.id).beat == held.beat
 
 
-def test_who_lost_the_claim_learns_it_and_beats_no_more(edge, held, received):
-    with Holding(held, received, edge, lambda: NOW) as holding:
-        assert not holding.lost.is_set()
+def test_who_lost_the_claim_learns_it_and_beats_no_more(edge, held, holding, stopping, clock, pace):
+    with holding():
         taken = edge.store.take_over(edge.store.run(held.id), "r2", later(60))
-        assert holding.lost.wait(5)
-        beat = edge.store.run(held.id).beat
-        time.sleep(LEASE_S)
-        assert edge.store.run(held.id).beat == beat == taken.beat
+        clock.somebody_waits(BEAT_S)
+        clock.pass_(BEAT_S)
+        pace.threads[0].join(PATIENCE_S)
+        assert stopping.why is Why.LOST
+        clock.pass_(10 * LEASE_S)
+        assert edge.store.run(held.id).beat == taken.beat
 
 
-class Once:
-    """SQS that is unreachable for the first time."""
-
-    def __init__(self, client):
-        self._client = client
-        self.calls = 0
-
-    def change_message_visibility(self, **wanted):
-        self.calls += 1
-        if self.calls == 1:
-            raise EndpointConnectionError(endpoint_url="https://sqs.invalid")
-        return self._client.change_message_visibility(**wanted)
+def test_what_is_asked_of_the_holder_is_heard_at_the_next_beat(edge, held, holding, beats):
+    heard = []
+    with holding(asked=heard.append):
+        beats(1)
+        assert heard == []
+        edge.store.ask_to_stop(held, Stop(RunState.CANCELLED, "sam@laptop", NOW))
+        beats(1)
+        assert [run.stop.by for run in heard] == ["sam@laptop"]
 
 
-def test_a_beat_that_is_not_answered_is_followed_by_the_next(edge, held, received):
-    client = Once(edge.client("sqs"))
-    with Holding(held, received, replace(edge, queue=Queue(client, "tau-test")), lambda: NOW) as holding:
-        wait_for(lambda: client.calls >= 3)
-    assert not holding.lost.is_set()
+def test_whether_somebody_reads_the_log_is_seen_at_the_next_beat_and_for_as_long_as_it_says(
+    edge, held, holding, beats, clock
+):
+    with holding() as at_work:
+        edge.store.follow(held.id, later(3 * BEAT_S))
+        assert not at_work.followed()
+        beats(1)
+        assert at_work.followed()
+        clock.pass_(3 * BEAT_S)
+        assert not at_work.followed()
 
 
-def test_a_message_that_somebody_deleted_does_not_stop_the_beat(edge, held):
-    gone = Received(body=Message(held.id, 1).run, receipt="nonsense", queue_url=edge.queue.url("default"))
-    with Holding(held, gone, edge, lambda: NOW):
-        wait_for(lambda: edge.store.run(held.id).beat >= held.beat + 2)
+# --- what does not answer -------------------------------------------------------------------------
+
+
+class Broken(Store):
+    """Records that cannot be reached while `broken`."""
+
+    broken = True
+
+    def beat(self, run, now):
+        if self.broken:
+            raise EndpointConnectionError(endpoint_url="https://dynamodb.invalid")
+        return super().beat(run, now)
+
+
+def test_a_beat_that_is_not_answered_is_followed_by_the_next(edge, held, holding, beats, stopping):
+    store = Broken(edge.store.table)
+    with holding(replace(edge, store=store)):
+        beats(2)
+        store.broken = False
+        beats(1)
+        assert (edge.store.run(held.id).beat, stopping.why) == (held.beat + 1, None)
+
+
+def test_before_an_effect_a_claim_whose_beats_did_not_get_through_for_half_a_lease_counts_as_lost(
+    edge, holding, beats, stopping
+):
+    store = Broken(edge.store.table)
+    with holding(replace(edge, store=store)):
+        beats(3)
+        stopping.check()
+        beats(1)
+        with pytest.raises(Stopped) as stopped:
+            stopping.check()
+        assert stopped.value.why is Why.LOST
+        store.broken = False
+        stopping.check()
+
+
+def test_before_an_effect_a_claim_that_another_epoch_has_is_lost_though_no_beat_has_said_so(
+    edge, held, holding, stopping, clock
+):
+    """The machine was asleep: its beats stood still, and so does its own view of them."""
+    with holding():
+        clock.somebody_waits(BEAT_S)
+        edge.store.take_over(edge.store.run(held.id), "r2", later(60))
+        clock.now = later(10 * LEASE_S)
+        with pytest.raises(Stopped) as stopped:
+            stopping.check()
+        assert stopped.value.why is Why.LOST
+
+
+def test_a_message_that_cannot_be_hidden_does_not_stop_the_beat_nor_the_ear(edge, held, holding, beats):
+    gone = Received("", "nonsense", edge.queue.url("default"), "default", "id", 1)
+    heard = []
+    with holding(received=gone, asked=heard.append):
+        beats(5)
+        edge.store.ask_to_stop(held, Stop(RunState.CANCELLED, "sam@laptop", NOW))
+        beats(1)
+        assert edge.store.run(held.id).beat == held.beat + 6
+    assert len(heard) == 1
 
 
 @pytest.mark.parametrize(("lease_s", "seconds"), [(0.3, 1), (2.5, 2), (30, 30)])

@@ -1,3 +1,4 @@
+import socket
 from dataclasses import replace
 
 import pytest
@@ -5,8 +6,9 @@ import pytest
 from chalicelib.errors import LostClaim, MissingSecret, StepErrored, StepFailed
 from runner.actions import push
 from runner.context import Image
+from runner.stopping import Stopped, Stopping, Why
 from tests.installation import job
-from tests.running import Journal, context
+from tests.running import Journal, context, stopping_soon, within
 
 RUN_TAG = "r-01kaq000000000000000000001"
 
@@ -212,6 +214,57 @@ def test_tags_that_this_run_has_moved_are_not_moved_back_by_its_next_claim(make,
     assert ("seen", f"tag {registry.host}/{image.name} {digest}", {}) in journal.entries
     push.run(settings, held)
     assert [key for _, key, _ in journal.entries[before:] if key.startswith("tag ")] == []
+
+
+# --- a claim that should stop ---------------------------------------------------------------------
+
+
+class Moving:
+    """A registry in memory, where somebody asks us to stop as soon as so many tags were moved."""
+
+    def __init__(self, stopping, after):
+        self.tags, self._stopping, self._after = {}, stopping, after
+
+    def digest(self, tag):
+        return self.tags.get(tag)
+
+    def tag(self, digest, tag):
+        self.tags[tag] = digest
+        if len(self.tags) == self._after:
+            self._stopping.ask(Why.LOST)
+
+
+def test_no_tag_is_moved_once_somebody_has_asked_to_stop(make, image, registry):
+    stopping = Stopping()
+    moving = Moving(stopping, after=1)
+    settings, held = make(tags=("one", "two"), stopping=stopping, registry=lambda *_: moving)
+    with pytest.raises(Stopped):
+        push.publish(registry.host, image, "sha256:1", None, settings, held)
+    assert moving.tags == {"one": "sha256:1"}
+    assert held.aws.store.pushed == []
+    with pytest.raises(Stopped):
+        push.publish("another", image, "sha256:1", None, settings, held)
+    assert [key for kind, key, _ in held.journal.entries if "another" in key] == []
+
+
+def test_a_registry_that_takes_no_layers_keeps_nobody_who_asks_to_stop(make, lab, image):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        stopping = Stopping()
+        settings, held = make(to=(host,), stopping=stopping)
+        with within(10), stopping_soon(stopping), pytest.raises(Stopped):
+            push.run(settings, held)
+    assert lab.client.api.images(name=f"{host}/{image.name}") == []
+
+
+def test_a_registry_that_does_not_say_what_it_has_keeps_nobody_who_asks_to_stop(make, image):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        stopping, journal = Stopping(), Journal()
+        journal.intend(f"push {host}/{image.name}:{RUN_TAG} {image.id}")
+        settings, held = make(to=(host,), stopping=stopping, journal=journal)
+        with within(10), stopping_soon(stopping), pytest.raises(Stopped):
+            push.run(settings, held)
 
 
 # --- the engine's stream --------------------------------------------------------------------------

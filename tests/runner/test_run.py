@@ -1,34 +1,23 @@
-import time
 from dataclasses import replace
 
 import pytest
 
-from chalicelib.errors import BadConfig, LostClaim, StepErrored, StepFailed
+from chalicelib.errors import BadConfig, LostClaim, NeedsAttention, StepErrored, StepFailed
 from chalicelib.model import RunState, Step, StepStatus, WaitingFor
 from runner import actions, runlog
 from runner.context import Park
-from runner.run import Ended, Parked, enact, images_of
-from tests.installation import NOW, installation, job, later
-from tests.running import Action, Clock, Engine, built, passed, queued, tools
-
-
-@pytest.fixture
-def edge(monkeypatch):
-    with installation(monkeypatch) as made:
-        yield made
-
-
-@pytest.fixture
-def docker():
-    return Engine()
+from runner.run import Ended, Halted, Parked, enact, images_of
+from runner.stopping import Stopped, Stopping, Why
+from tests.installation import NOW, job, later
+from tests.running import Action, built, passed, queued, tools
 
 
 class World:
     """One run and what enacts it, claim after claim."""
 
-    def __init__(self, edge, folder, docker, *acts, **changes):
-        self.edge, self.docker, self.clock = edge, docker, Clock()
-        self.tools = tools(edge, folder, docker, self.clock, *acts)
+    def __init__(self, edge, folder, docker, pace, *acts, **changes):
+        self.edge, self.docker, self.clock, self.stopping = edge, docker, pace.clock, Stopping()
+        self.tools = tools(edge, folder, docker, pace, *acts)
         self.id = queued(edge, 1, *acts, send=False, **changes).id
 
     @property
@@ -41,10 +30,10 @@ class World:
     def enact(self):
         """Claim, enact, and write a parking down as the agent does."""
         held = self.claim()
-        outcome = enact(held, self.tools)
+        outcome = enact(held, self.tools, self.stopping)
         if isinstance(outcome, Parked):
             park = outcome.park
-            self.edge.store.park(held, park.waiting_for, park.due_at, park.reason, outcome.entries)
+            assert self.edge.store.park(held, park.waiting_for, park.due_at, park.reason, outcome.entries)
             self.edge.store.wake(self.id, park.waiting_for, self.clock())
         return outcome
 
@@ -53,8 +42,8 @@ class World:
 
 
 @pytest.fixture
-def world(edge, tmp_path, docker):
-    return lambda *acts, **changes: World(edge, tmp_path, docker, *acts, **changes)
+def world(edge, tmp_path, docker, pace):
+    return lambda *acts, **changes: World(edge, tmp_path, docker, pace, *acts, **changes)
 
 
 def statuses(ended):
@@ -69,6 +58,7 @@ def test_steps_that_pass_end_the_run_passed_with_all_their_results(world):
     ended = made.enact()
     assert (ended.state, ended.reason, statuses(ended)) == (RunState.PASSED, None, ["passed"] * 3)
     assert made.run.results["0"].facts == {"n": 1}
+    assert list(made.run.results) == ["0", "1"], "what ends the run is written with its end"
 
 
 def test_a_failed_step_skips_the_rest_and_is_the_runs_reason(world):
@@ -79,7 +69,7 @@ def test_a_failed_step_skips_the_rest_and_is_the_runs_reason(world):
     assert statuses(ended) == ["passed", "failed", "skipped"]
     assert (ended.steps[1].lines, ended.steps[1].facts) == (("a: b",), {"n": 2})
     assert push.calls == 0
-    assert made.run.results["1"].status is StepStatus.FAILED
+    assert list(made.run.results) == ["0"], "what ends the run is written with its end"
 
 
 def test_a_run_without_steps_has_passed(world):
@@ -170,9 +160,21 @@ def test_how_long_until_the_second_try_is_a_setting(world):
 def test_an_unforeseen_error_is_named_by_its_kind_and_is_limited(world):
     made = world(Action("lint", ValueError("x" * 100_000)))
     made.enact()
-    reason = made.run.results["0"].reason
-    assert reason.startswith("ValueError: xxx")
-    assert len(reason) <= 1000
+    (step,) = made.enact().steps
+    assert (step.status, step.reason[:15], len(step.reason)) == (StepStatus.ERRORED, "ValueError: xxx", 1000)
+
+
+def test_what_needs_attention_ends_the_run_without_a_second_try(world):
+    script = Action("script", NeedsAttention("it was interrupted, and may be half done"))
+    made = world(Action("lint"), script, Action("push"))
+    ended = made.enact()
+    assert (ended.state, ended.reason) == (RunState.ERRORED, "it was interrupted, and may be half done")
+    assert (statuses(ended), script.calls) == (["passed", "errored", "skipped"], 1)
+
+
+def test_a_failure_with_more_facts_than_a_record_holds_keeps_its_reason(world):
+    ended = world(Action("test", StepFailed("no", facts={"failures": ["x" * 200_000]}))).enact()
+    assert (ended.reason, ended.steps[0].facts) == ("no", {})
 
 
 def test_an_action_that_this_runner_does_not_know_is_our_failure(world):
@@ -250,7 +252,21 @@ def test_a_step_that_needs_no_image_builds_none_again(world, docker):
 
 def test_deploying_needs_the_record_of_a_push_and_no_image_in_this_engine():
     """A parked deployment is woken on whatever code server is free."""
-    assert [name for name in actions.names() if actions.find(name).NEEDS_IMAGE] == ["push", "test"]
+    needed = [name for name in actions.names() if actions.find(name).NEEDS_IMAGE]
+    assert ("deploy_eb" in needed, {"push", "test"} <= set(needed)) == (False, True)
+
+
+def test_a_step_that_has_begun_what_needs_no_image_any_more_builds_none_again(world, docker):
+    def push(context):
+        context.journal.intend("tag", needs_image=False)
+        return StepErrored("the registry does not answer")
+
+    build = Action("build", built(docker))
+    made = world(build, Action("push", push, passed("push"), needs_image=True))
+    made.enact()
+    docker.image_list.clear()
+    assert made.enact().state is RunState.PASSED
+    assert build.calls == 1
 
 
 def test_steps_before_the_image_that_is_gone_are_kept(world, docker):
@@ -297,13 +313,61 @@ def test_parking_is_no_failure_and_costs_no_second_try(world):
 # --- the deadline ---------------------------------------------------------------------------------
 
 
-def test_a_run_that_took_too_long_fails_before_its_next_step(edge, tmp_path, docker):
-    build, test = Action("lint", lambda _: time.sleep(0.3) or passed("lint")), Action("test")
-    steps = tuple(Step(action.name, {}) for action in (build, test))
-    made = World(edge, tmp_path, docker, build, test, job=replace(job(*steps), timeout_s=0.2))
+def test_a_run_that_took_too_long_fails_before_its_next_step(world):
+    lint, test = Action("lint", lambda _: made.clock.pass_(90) or passed("lint")), Action("test")
+    steps = tuple(Step(action.name, {}) for action in (lint, test))
+    made = world(lint, test, job=replace(job(*steps), timeout_s=90))
     ended = made.enact()
-    assert (ended.state, ended.reason) == (RunState.FAILED, "the run took longer than its <1s")
+    assert (ended.state, ended.reason) == (RunState.FAILED, "the run took longer than its 1m 30s")
     assert test.calls == 0
+
+
+def test_every_claim_has_all_of_the_time(world):
+    lint = Action("lint", lambda _: made.clock.pass_(80) or StepErrored("busy"), passed("lint"))
+    made = world(lint, job=replace(job(Step("lint", {})), timeout_s=90))
+    made.enact()
+    assert made.enact().state is RunState.PASSED
+
+
+# --- stopping -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("why", [Why.ASKED, Why.HANDED_BACK])
+def test_who_should_stop_does_no_further_step_and_keeps_what_passed(world, why):
+    test = Action("test")
+    made = world(Action("lint", lambda _: made.stopping.ask(why) or passed("lint")), test)
+    assert made.enact() == Halted(why)
+    assert (test.calls, list(made.run.results), made.run.state) == (0, ["0"], RunState.RUNNING)
+
+
+@pytest.mark.parametrize("error", [Stopped(Why.ASKED), StepFailed("exited with 143"), OSError("bad descriptor")])
+def test_whatever_breaks_in_a_step_that_should_stop_is_no_failure_and_the_log_says_so(world, error):
+    made = world(Action("lint", lambda _: made.stopping.ask(Why.ASKED) or error))
+    assert made.enact() == Halted(Why.ASKED)
+    assert made.run.results == {}
+    assert made.log().splitlines() == ["[tau] lint (step 1 of 1)", "[tau] stopped"]
+
+
+def test_who_passed_its_last_step_before_it_heard_has_passed(world):
+    made = world(Action("lint", lambda _: made.stopping.ask(Why.HANDED_BACK) or passed("lint")))
+    assert made.enact().state is RunState.PASSED
+
+
+def test_what_an_interrupted_step_has_to_say_goes_with_it(world):
+    def work(_):
+        made.stopping.ask(Why.ASKED)
+        stopped = Stopped(Why.ASKED)
+        stopped.add_note("its script may be half done")
+        return stopped
+
+    made = world(Action("script", work))
+    assert made.enact() == Halted(Why.ASKED, "its script may be half done")
+
+
+def test_a_claim_that_was_lost_is_no_stop_but_lost(world):
+    made = world(Action("lint", lambda _: made.stopping.ask(Why.LOST) or passed("lint")), Action("test"))
+    with pytest.raises(LostClaim):
+        made.enact()
 
 
 # --- the claim ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from chalicelib.objects import Objects
 from runner import runlog
+from runner.pace import Real
 from runner.runlog import StepLog, step_prefix
 from tests.installation import NOW, installation
 
@@ -43,6 +44,62 @@ class Bucket:
 
     def index(self, prefix=PREFIX):
         return [json.loads(line) for line in self.objects[f"{prefix}index"][0].splitlines()]
+
+
+class Clockwork:
+    """Time that stands still until a test lets it pass; whoever waits wakes when his time has come."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self._turn = threading.Condition()
+        self._wakes_at = {}
+
+    def monotonic(self):
+        return self.seconds
+
+    def flag(self):
+        return Flag(self)
+
+    def start(self, work, name):
+        return Real().start(work, name)
+
+    def pass_(self, seconds):
+        """So many seconds, one after the other; those who wake at one do their work before the next."""
+        for _ in range(seconds):
+            with self._turn:
+                assert self._turn.wait_for(lambda: self._wakes_at, 10)
+                self.seconds += 1
+                self._turn.notify_all()
+                due = {one for one, at in self._wakes_at.items() if at <= self.seconds}
+                assert self._turn.wait_for(lambda due=due: not due & {*self._wakes_at} or self._moved_on(due), 10)
+
+    def _moved_on(self, due):
+        return all(self._wakes_at.get(one, self.seconds + 1) > self.seconds for one in due)
+
+    def wait(self, flag, timeout):
+        with self._turn:
+            at = self._wakes_at[flag] = self.seconds + timeout
+            self._turn.notify_all()
+            self._turn.wait_for(lambda: flag.is_set() or self.seconds >= at)
+            return flag.is_set()
+
+    def wake(self, flag):
+        with self._turn:
+            self._wakes_at.pop(flag, None)
+            self._turn.notify_all()
+
+
+class Flag(threading.Event):
+    def __init__(self, clockwork):
+        super().__init__()
+        self._clockwork = clockwork
+
+    def wait(self, timeout=None):
+        return self.is_set() or self._clockwork.wait(self, timeout)
+
+    def set(self):
+        super().set()
+        self._clockwork.wake(self)
 
 
 DOWN = EndpointConnectionError(endpoint_url="https://s3.invalid")
@@ -104,10 +161,87 @@ def test_a_small_output_is_stored_after_a_moment(bucket):
     log.close()
 
 
-def test_a_step_that_prints_nothing_leaves_only_an_empty_index(log, bucket):
+@pytest.fixture
+def unread(bucket):
+    """A log that nobody reads along, at first: `.live` says whether somebody does, `.pace` is its time."""
+    pace, live = Clockwork(), [False]
+    made = StepLog(Objects(bucket, "tau-test"), PREFIX, lambda: NOW, lambda: live[0], pace)
+    made.pace, made.live = pace, live
+    yield made
+    made.close()
+
+
+def each_second(log, seconds):
+    """A step that prints a line every second."""
+    for _ in range(seconds):
+        log.write(b"x\n")
+        log.pace.pass_(1)
+
+
+def test_while_nobody_reads_along_a_log_is_written_ever_more_rarely(unread, bucket):
+    times = []
+    for _ in range(250):
+        before = len(bucket.puts)
+        each_second(unread, 1)
+        times += [unread.pace.seconds] * (len(bucket.puts) - before)
+    assert times == [2, 6, 14, 30, 62, 122, 182, 242]
+    unread.close()
+    assert len(bucket.text()) == 500
+
+
+def test_whoever_begins_to_read_along_waits_two_seconds_and_whoever_ends_costs_little_again(unread, bucket):
+    each_second(unread, 130)
+    before = len(bucket.puts)
+    unread.live[0] = True
+    each_second(unread, 2)
+    assert len(bucket.text()) > 250
+    each_second(unread, 18)
+    assert len(bucket.puts) == before + 10
+    unread.live[0] = False
+    each_second(unread, 50)
+    assert len(bucket.puts) == before + 10
+    each_second(unread, 12)
+    assert len(bucket.puts) == before + 11
+
+
+def test_what_a_step_prints_after_a_long_silence_waits_no_longer_than_two_seconds(unread, bucket):
+    unread.pace.pass_(300)
+    assert bucket.puts == []
+    each_second(unread, 2)
+    assert len(bucket.puts) == 1
+
+
+def test_a_piece_that_is_full_does_not_wait(unread, bucket):
+    each_second(unread, 70)
+    before = len(bucket.puts)
+    unread.write(b"y" * 300_000)
+    assert len(bucket.puts) == before + 1
+    unread.line("z" * 300_000)  # ours: whoever says it does not wait for the bucket
+    assert len(bucket.puts) == before + 1
+    unread.pace.pass_(2)
+    assert len(bucket.puts) == before + 2
+
+
+def test_a_short_step_costs_one_piece(unread, bucket):
+    unread.pace.pass_(1)
+    unread.line("build (step 1 of 2)")
+    unread.write(b"Step 1/3 : FROM base\n")
+    unread.close()
+    assert bucket.puts == [f"{PREFIX}000000"]
+
+
+def test_a_bucket_that_is_away_is_asked_ever_more_rarely_too(unread, bucket):
+    bucket.says = DOWN
+    each_second(unread, 250)
+    assert len(bucket.puts) == 8
+    bucket.says = None
+    unread.close()
+    assert len(bucket.text()) == 500
+
+
+def test_a_step_that_prints_nothing_leaves_nothing(log, bucket):
     log.close()
-    assert list(bucket.objects) == [f"{PREFIX}index"]
-    assert bucket.index() == []
+    assert list(bucket.objects) == []
 
 
 @pytest.mark.parametrize("error", [DOWN, BUSY], ids=["unreachable", "busy"])

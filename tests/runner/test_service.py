@@ -1,14 +1,26 @@
+"""How a runner's process logs, what it needs, and how it comes to its end."""
+
 import json
 import logging
+import os
 import re
+import signal
 import sys
+import threading
+from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
 
 from chalicelib.errors import StepErrored
 from chalicelib.model import RunState
+from chalicelib.queue import Queue
 from runner import service
+from runner.agent import Agent
+from runner.service import wait_for_the_end
+from runner.signals import ENDED, HURRY, STOP
+from tests.pacing import PATIENCE_S
+from tests.running import tools
 
 
 def line(level=logging.INFO, message="claimed", error=None, **extra):
@@ -68,3 +80,84 @@ def test_the_version_is_the_installed_ones_or_none_at_all():
     except ModuleNotFoundError:
         expected = "from source"
     assert service.our_version() == expected
+
+
+# --- coming to an end -----------------------------------------------------------------------------
+
+
+class Told:
+    """An agent that remembers what it was told."""
+
+    running = ("01A",)
+
+    def __init__(self, *, busy):
+        self.busy, self.told = busy, []
+
+    def drain(self):
+        self.told.append("drain")
+
+    def hand_back(self):
+        self.told.append("hand back")
+
+
+class Line:
+    """Reasons to stop as a test has them: None = for as long as somebody waits, there is none."""
+
+    def __init__(self, clock, *reasons):
+        self.clock, self.reasons, self.last = clock, list(reasons), None
+
+    def wait(self, timeout_s):
+        self.last = self.reasons.pop(0)
+        if self.last is None:
+            self.clock.pass_(timeout_s)
+        return self.last
+
+
+ENDS = {
+    "by itself": ([ENDED], True, [], 0),
+    "idle": ([STOP], False, ["drain"], 0),
+    "at its end in time": ([STOP, ENDED], True, ["drain"], 0),
+    "too slow": ([STOP, None, ENDED], True, ["drain", "hand back"], 1500),
+    "a second signal": ([STOP, STOP, ENDED], True, ["drain", "hand back"], 0),
+    "a machine that goes, while it drains": ([STOP, HURRY, ENDED], True, ["drain", "hand back"], 0),
+    "at once": ([HURRY, ENDED], True, ["drain", "hand back"], 0),
+    "more and more signals": ([STOP, STOP, STOP, HURRY, STOP, ENDED], True, ["drain", "hand back"], 0),
+    "what does not come back": ([HURRY, None], True, ["drain", "hand back"], 60),
+}
+
+
+@pytest.mark.parametrize(("reasons", "busy", "told", "took_s"), ENDS.values(), ids=ENDS)
+def test_the_first_signal_drains_and_the_second_or_time_hands_back(clock, pace, reasons, busy, told, took_s):
+    agent, line = Told(busy=busy), Line(clock, *reasons)
+    wait_for_the_end(agent, line, 1500, pace)
+    assert (agent.told, line.reasons, clock.monotonic()) == (told, [], took_s)
+
+
+def test_a_signal_ends_an_idle_runner_in_the_middle_of_its_long_poll(edge, tmp_path, docker, pace, signals):
+    polling, answered = threading.Event(), threading.Event()
+
+    class Long(Queue):
+        def receive(self, pool, **how):
+            polling.set()
+            answered.wait(PATIENCE_S)
+            return super().receive(pool, **{**how, "wait_s": 0})
+
+    slow = replace(edge, queue=Long(edge.client("sqs"), "tau-test"))
+    agent = Agent(tools(slow, tmp_path, docker, pace), "default")
+    serving = pace.start(lambda: signals.ended_by(agent.serve), "agent")
+    assert polling.wait(PATIENCE_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    wait_for_the_end(agent, signals, 1500, pace)
+    assert serving.is_alive(), "nobody waits for the answer"
+    answered.set()
+    serving.join(PATIENCE_S)
+
+
+def test_an_agent_that_breaks_ends_its_process_with_the_reason(edge, tmp_path, docker, pace, signals):
+    docker.gone = True
+    agent = Agent(tools(edge, tmp_path, docker, pace), "default")
+    serving = pace.start(lambda: signals.ended_by(agent.serve), "agent")
+    wait_for_the_end(agent, signals, 1500, pace)
+    serving.join(PATIENCE_S)
+    with pytest.raises(StepErrored, match="the Docker engine does not answer"):
+        signals.raise_what_ended_it()

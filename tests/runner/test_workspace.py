@@ -1,6 +1,7 @@
 import fcntl
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import Source
 from runner.credentials import opened
 from runner.shell import TimedOut
+from runner.stopping import Stopped, Stopping
 from runner.workspace import Workspace
+from tests.running import stopping_soon, within
 
 ROOT = Path(__file__).parents[2]
 FORGE = "github.com"
@@ -653,3 +656,44 @@ def test_a_host_that_is_not_there_is_ours_to_solve(workspace, into, githost):
     closed = Source(FORGE, "workspace/none", "http://127.0.0.1:1/workspace/none.git", None)
     with pytest.raises(StepErrored, match="cannot be fetched"):
         workspace.checkout(closed, DEVELOP, None, into)
+
+
+# --- a claim that should stop ---------------------------------------------------------------------
+
+
+def test_a_git_host_that_never_answers_keeps_nobody_who_asks_to_stop(repository, workspace, into, tmp_path):
+    commit, stopping = repository.commit(page="one"), Stopping()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        source = Source(FORGE, "2pisoftware/hello", f"http://127.0.0.1:{silent.getsockname()[1]}/hello.git", None)
+        with within(10), stopping_soon(stopping), pytest.raises(Stopped):
+            workspace.checkout(source, DEVELOP, commit, into, stopping=stopping)
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert subprocess.run(("pgrep", "--full", host), check=False, capture_output=True).returncode == 1
+    (mirror,) = mirrors(tmp_path)
+    assert list(mirror.rglob("*.lock")) == []
+    assert not into.exists()
+
+
+def test_a_mirror_is_free_for_the_next_claim_when_a_fetch_was_stopped(repository, tmp_path, into):
+    bin_, commit, stopping = tmp_path / "bin", repository.commit(page="one"), Stopping()
+    bin_.mkdir()
+    (bin_ / "git").write_text(
+        f'#!/bin/sh\ncase "$*" in *" fetch "*) [ -e {bin_}/go ] || sleep 620;; esac\nexec {shutil.which("git")} "$@"\n'
+    )
+    (bin_ / "git").chmod(0o755)
+    workspace = Workspace(tmp_path / "work", {}.__getitem__, {"PATH": f"{bin_}:{ENVIRON['PATH']}"})
+    with within(10), stopping_soon(stopping), pytest.raises(Stopped):
+        workspace.checkout(repository.source, DEVELOP, commit, into, stopping=stopping)
+    (bin_ / "go").touch()
+    assert workspace.checkout(repository.source, DEVELOP, commit, into, remaining_s=30) == commit
+
+
+@pytest.mark.parametrize("wait", ["checkout", "archive", "ancestry"])
+def test_nobody_who_asks_to_stop_waits_for_a_mirror_that_somebody_else_holds(
+    repository, workspace, into, tmp_path, wait
+):
+    commit, stopping = repository.commit(page="one"), Stopping()
+    workspace.checkout(repository.source, DEVELOP, commit, into)
+    arguments = {"checkout": (DEVELOP, commit, into), "archive": (commit,), "ancestry": (DEVELOP,)}[wait]
+    with held(tmp_path), within(10), stopping_soon(stopping), pytest.raises(Stopped):
+        getattr(workspace, wait)(repository.source, *arguments, stopping=stopping)

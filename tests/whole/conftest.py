@@ -26,3 +26,11 @@ def runner(installation):
 @pytest.fixture
 def no_runner(installation):
     installation.runners(0)
+
+
+@pytest.fixture(scope="module")
+def start(installation):
+    """Starts a runner with options of its own; none lives but those of this module."""
+    installation.runners(0)
+    yield installation.runner
+    installation.runners(0)

@@ -1,32 +1,85 @@
-"""SIGTERM: what systemd sends when the runner is stopped, restarted or replaced."""
+"""Signals: what systemd sends when the runner is stopped, restarted or replaced, and what its machine sends."""
 
+import signal
 import time
 
 import pytest
 
 from chalicelib.model import RunState
-from tests.whole.world import slow, terminate
+from tests.whole.world import slow
 
 pytestmark = [pytest.mark.engine, pytest.mark.cloud]
 
+WAYS = {
+    "two SIGTERM": [signal.SIGTERM, signal.SIGTERM],
+    "SIGQUIT": [signal.SIGQUIT],
+    "SIGTERM, and not done in time": [signal.SIGTERM],
+}
 
-def test_an_idle_runner_stops_at_once(runner):
+
+def say(runner, *numbers):
+    for number in numbers:
+        runner.process.send_signal(number)
+        time.sleep(0.05)  # the kernel makes one of two that are the same
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_an_idle_runner_stops_at_once(runner, number):
     began = time.monotonic()
-    terminate(runner)
+    say(runner, number)
     assert runner.process.wait(5) == 0
     assert time.monotonic() - began < 2
 
 
-def test_a_runner_finishes_the_run_in_hand_and_takes_no_other(installation, runner):
-    sent = installation.push("feature/last-one", slow(2))
-    installation.wait_for_state(sent.run, RunState.RUNNING)
-    terminate(runner)
-    terminate(runner)  # whoever is impatient does no harm
-    other = installation.push("feature/after-the-last")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_runner_finishes_the_run_in_hand_and_takes_no_other(installation, runner, number):
+    sent = installation.push(f"feature/last-one-{number}", slow(1))
+    installation.wait_for_tests(sent.run)
+    say(runner, number)
+    other = installation.push(f"feature/after-the-last-{number}")
+    run = installation.wait_for_state(sent.run, RunState.PASSED)
+    ended = time.monotonic()
     assert runner.process.wait(20) == 0
-    run = installation.run(sent.run)
-    assert (run.state, run.epoch) == (RunState.PASSED, 1)
-    assert [notice["state"] for notice in run.tell.values()] == ["told"]
+    assert time.monotonic() - ended < 3, "it does not wait for the next message"
+    assert run.epoch == 1
+    assert len(installation.mails(sent.run)) == 1
     assert installation.run(other.run).state is RunState.QUEUED
-    installation.runners(1)
-    assert installation.wait_for_end(other.run).state is RunState.PASSED
+    assert installation.tau("cancel", other.run).returncode == 0
+
+
+# --- handed back ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def handed_back(installation, start):
+    """A run whose runners were stopped in the middle of its tests, one after the other; by way, what was seen then."""
+    found, holder = {}, start(name="first")
+    sent = installation.push("feature/handed-back", slow(3))
+    for epoch, (way, numbers) in enumerate(WAYS.items(), start=1):
+        installation.wait_for_tests(sent.run, epoch)
+        successor = start(*(["--drain-s", "0.5"] if epoch + 1 == len(WAYS) else []), name=f"after-{epoch}")
+        began = time.monotonic()
+        say(holder, *numbers)
+        code = holder.process.wait(20)
+        found[way] = (code, time.monotonic() - began)
+        holder = successor
+    return sent, found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_runner_that_is_to_stop_now_hands_its_run_back_within_seconds(handed_back, way):
+    code, took_s = handed_back[1][way]
+    print(f"{way}: handed back within {took_s:.1f} s")
+    assert code == 0
+    assert took_s < 10
+
+
+def test_a_run_that_was_handed_back_is_finished_by_another_runner_with_one_effect(installation, handed_back):
+    sent, _ = handed_back
+    run = installation.wait_for_end(sent.run)
+    assert (run.state, run.epoch, run.attempts) == (RunState.PASSED, 1 + len(WAYS), 0)
+    assert run.runner.startswith(f"after-{len(WAYS)}-")
+    assert [entry["kind"] for entry in run.journal].count("handed_back") == len(WAYS)
+    assert len(installation.mails(sent.run)) == 1
+    assert installation.digest(f"r-{sent.run.lower()}")
+    assert installation.remains(sent.run) == []

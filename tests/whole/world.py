@@ -5,11 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +16,25 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from boto3.dynamodb.types import TypeDeserializer
 
-from chalicelib.model import Run, RunState
 from infra.local import samples
 from infra.local.cloud import ROOT
 from infra.local.engine import Engine
-from infra.local.installation import Answered, Installation, NotSo
-from infra.local.mailbox import SentMail
+from infra.local.githost import SAM, Person
+from infra.local.installation import Answered
 from infra.local.processes import Child, NotStarted
 from infra.local.samples import Webhook
+from tests.whole.seen import IMAGE, Seen, wait_for
+
+__all__ = ["BITBUCKET", "GITHUB", "HELLO", "IMAGE", "TOOL", "Sent", "World", "slow", "wait_for", "world"]
 
 GITHUB, BITBUCKET = "github.com", "bitbucket.org"
-HELLO = samples.HELLO
-IMAGE = "2pisoftware/hello"
+HELLO, TOOL = samples.HELLO, "2pisoftware/tool"
 SOLUTION = "64bit Amazon Linux 2023 v4.7.2 running Docker"
 _CODE_SERVER = "code-server"
+_LONG_POLL_S = 20
+_EMULATOR_LOOKS_AFTER_S = 0.25
+_PIPELINES = Path(__file__).with_name("pipelines.yml")
 _NO_MAIL = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "ses:SendEmail", "Resource": "*"}]}
 
 
@@ -55,8 +57,8 @@ class Sent:
         return json.loads(self.webhook.body)["after"]
 
 
-class World(Installation):
-    """An installation with the sample application in it.
+class World(Seen):
+    """An installation with the sample application in it, and a second one.
 
     Args:
         system: its name in the engine; the demo, or a user's own, may run beside it.
@@ -71,7 +73,11 @@ class World(Installation):
 
     def _start(self) -> None:
         super()._start()
-        self.create(GITHUB, HELLO, samples.hello())
+        for repository in (HELLO, TOOL):
+            self.create(GITHUB, repository, samples.hello())
+
+    def ci_yml(self) -> str:
+        return super().ci_yml() + _PIPELINES.read_text()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -80,18 +86,27 @@ class World(Installation):
 
     # --- what developers do -----------------------------------------------------------------------
 
-    def commit(self, branch: str, files: Mapping[str, str | None] | None = None) -> Webhook:
-        """A commit on a branch of the application, and the webhook that GitHub is about to send of it."""
-        path = self.githost.path(GITHUB, HELLO)
+    def commit(
+        self,
+        branch: str,
+        files: Mapping[str, str | None] | None = None,
+        *,
+        repository: str = HELLO,
+        by: Person = SAM,
+    ) -> Webhook:
+        """A commit on a branch of an application, and the webhook that GitHub is about to send of it."""
+        path = self.githost.path(GITHUB, repository)
         before = self.githost.git(path, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
         own = self._on_own_base(files or {"note": str(time.time_ns())})
-        sha = self.githost.commit(GITHUB, HELLO, branch, own, f"Work on {branch}")
-        commit = self.githost.describe(GITHUB, HELLO, sha)
-        return samples.github_push(HELLO, [commit], self.hook_secret, ref=f"refs/heads/{branch}", before=before or None)
+        sha = self.githost.commit(GITHUB, repository, branch, own, f"Work on {branch} by {by.login}", by)
+        commit = self.githost.describe(GITHUB, repository, sha)
+        return samples.github_push(
+            repository, [commit], self.hook_secret, ref=f"refs/heads/{branch}", before=before or None, pusher=by
+        )
 
-    def push(self, branch: str, files: Mapping[str, str | None] | None = None) -> Sent:
-        """A commit on a branch of the application, pushed."""
-        return self.announced(self.commit(branch, files))
+    def push(self, branch: str, files: Mapping[str, str | None] | None = None, **how: Any) -> Sent:
+        """A commit on a branch of an application, pushed; `how` as for `commit`."""
+        return self.announced(self.commit(branch, files, **how))
 
     def announced(self, webhook: Webhook) -> Sent:
         """A webhook delivered."""
@@ -140,81 +155,45 @@ class World(Installation):
         living = self.runners_alive()
         while len(living) > number:
             living.pop().stop()
+        if not living:
+            self._answer_polls()
         while len(living) < number:
             living.append(self.start_runner(f"runner-{len(self._runners)}"))
-        for runner in living:
-            wait_for(lambda runner=runner: '"ready"' in runner.log.read_text(), f"{runner.log} to be ready")
+        _wait_until_ready(living)
         return living
 
     def runners_alive(self) -> list[Child]:
         return [runner for runner in self._runners if runner.running]
 
+    def runner(self, *options: str, name: str = "runner", lease_s: float | None = None) -> Child:
+        """One more runner, idle, with options of its own."""
+        if not self.runners_alive():
+            self._answer_polls()
+        runner = self.start_runner(name, *options, environ={"TAU_LEASE_S": str(lease_s)} if lease_s else {})
+        _wait_until_ready([runner])
+        return runner
+
+    def holder(self, run_id: str) -> Child:
+        """The process that holds a run, or held it last: every runner here has a name of its own."""
+        name, _, _ = (self.run(run_id).runner or "").rpartition("-")
+        (runner,) = (runner for runner in self.runners_alive() if runner.name == name)
+        return runner
+
+    def _answer_polls(self) -> None:
+        """End the long polls of runners that are gone: the emulator would hand them the next messages, for a lease."""
+        since = time.time() - _LONG_POLL_S
+        gone = [one for one in self._runners if not one.running and one.log.stat().st_mtime > since]
+        if gone and self.messages() == 0:
+            queue, sqs = self.queue_url, self.cloud.client("sqs")
+            for _ in gone:
+                sqs.send_message(QueueUrl=queue, MessageBody="for nobody")
+            time.sleep(_EMULATOR_LOOKS_AFTER_S)
+            sqs.purge_queue(QueueUrl=queue)
+
     def tau(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The `tau` command as a person runs it."""
         argv = (sys.executable, "-m", "runner", *arguments)
         return subprocess.run(argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
-
-    # --- what can be seen -------------------------------------------------------------------------
-
-    def run(self, run_id: str) -> Run:
-        return self.edge.store.run(run_id)
-
-    def wait_for_state(self, run_id: str, *states: RunState, timeout_s: float = 30) -> Run:
-        wait_for(lambda: self.run(run_id).state in states, f"run {run_id} to be {' or '.join(states)}", timeout_s)
-        return self.run(run_id)
-
-    def mails(self, run_id: str) -> list[SentMail]:
-        """The mails about a run, oldest first."""
-        return [mail for mail in self.cloud.mails() if run_id in mail.text]
-
-    def items(self) -> dict[tuple[str, str], Mapping[str, Any]]:
-        """Everything that is remembered, but for the runners' signs of life, by its key."""
-        pages = self.cloud.client("dynamodb").get_paginator("scan").paginate(TableName=self.edge.settings.table)
-        plain = [_plain(item) for page in pages for item in page["Items"]]
-        return {(item["pk"], item["sk"]): item for item in plain if item["sk"] != "runner"}
-
-    def messages(self) -> int:
-        """How many messages lie in the queue, those in somebody's hands too."""
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self.cloud.client("sqs").get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=names)
-        return sum(int(found["Attributes"][name]) for name in names)
-
-    @property
-    def queue_url(self) -> str:
-        return self.edge.queue.url("default")
-
-    def digest(self, tag: str, image: str = IMAGE) -> str | None:
-        return self.registry.manifest_digest(image, tag)
-
-    def environment_of(self, client: str) -> Mapping[str, str]:
-        found = self.cloud.client("elasticbeanstalk").describe_environments(
-            ApplicationName=client, EnvironmentNames=[f"{client}-production"]
-        )
-        return found["Environments"][0]
-
-    def page(self, client: str) -> str:
-        """What the client's environment serves."""
-        address = urlsplit(f"//{self.environment_of(client)['EndpointURL'].removeprefix('http://')}")
-        with closing(http.client.HTTPConnection(address.hostname, address.port, timeout=10)) as connection:
-            connection.request("GET", "/")
-            return connection.getresponse().read().decode()
-
-    def events(self, client: str) -> list[str]:
-        """What Elastic Beanstalk says of a client's environment, oldest first."""
-        found = self.cloud.client("elasticbeanstalk").describe_events(EnvironmentName=f"{client}-production")
-        return [event["Message"] for event in reversed(found["Events"])]
-
-    def versions(self, client: str) -> list[str]:
-        """The labels of a client's application versions."""
-        found = self.cloud.client("elasticbeanstalk").describe_application_versions(ApplicationName=client)
-        return [version["VersionLabel"] for version in found["ApplicationVersions"]]
-
-    def remains(self, run_id: str) -> list[str]:
-        """The containers and networks of a run that still exist."""
-        mine = {"label": f"tau.run={run_id}"}
-        found = [*self.docker.api.containers(all=True, filters=mine), *self.docker.api.networks(filters=mine)]
-        # Whatever runs the image has the image's labels too: Elastic Beanstalk's containers.
-        return [thing["Id"] for thing in found if thing["Labels"]["tau.kind"] in {"step", "service", "network"}]
 
     # --- what time and other people do ------------------------------------------------------------
 
@@ -238,40 +217,25 @@ class World(Installation):
         self.cloud.client("iam").delete_user_policy(UserName=_CODE_SERVER, PolicyName="no-mail")
 
 
-def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
-
-
 def slow(seconds: float) -> dict[str, str]:
     """The application with a test suite that takes its time."""
     suite = samples.hello()["tests/run"]
     return {"tests/run": suite.replace("set -u\n", f"set -u\nsleep {seconds}\n", 1)}
 
 
-def terminate(runner: Child) -> None:
-    """What `systemctl stop` does first."""
-    runner.process.send_signal(signal.SIGTERM)
-
-
-def wait_for(there: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
-    """Return as soon as it is there.
-
-    Raises:
-        NotSo: it did not come.
-    """
-    until = time.monotonic() + timeout_s
-    while not there():
-        if time.monotonic() > until:
-            raise NotSo(f"waited {timeout_s:.0f} s in vain for {what}")
-        time.sleep(0.05)
+def _wait_until_ready(runners: Iterable[Child]) -> None:
+    for runner in runners:
+        wait_for(lambda runner=runner: '"ready"' in runner.log.read_text(), f"{runner.log} to be ready")
 
 
 @contextmanager
-def world(engine: Engine, folder: Path, system: str, *, lease_s: float = 30) -> Iterator[World]:
+def world(
+    engine: Engine, folder: Path, system: str, *, lease_s: float = 30, kind: type[World] = World
+) -> Iterator[World]:
     """A world for a fixture: where one of its parts is not installed, the tests are left out with that reason."""
     with ExitStack() as stack:
         try:
-            made = stack.enter_context(World(engine, folder, system, lease_s=lease_s))
+            made = stack.enter_context(kind(engine, folder, system, lease_s=lease_s))
         except NotStarted as error:
             if os.environ.get("TAU_REQUIRE_ENGINE") == "1":
                 raise

@@ -1,6 +1,7 @@
 """The runner as it is, with each call to AWS and each checkout written down: `python -m parts.watched FILE runner …`.
 
-Only what the outside cannot see is added: one line of JSON for each, {"what", "began", "took_s", "thread"}.
+Only what the outside cannot see is added: one line of JSON for each, {"what", "began", "took_s", "thread"}, and for
+what a queue gave "messages".
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ def watch(owner: Any, method: str, what: Callable[..., str], out: TextIO) -> Non
     function = getattr(owner, method)
 
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
-        began = time.time()
+        line, began = {"what": what(*args), "thread": threading.current_thread().name}, time.time()
         try:
-            return function(self, *args, **kwargs)
+            result = function(self, *args, **kwargs)
+            if line["what"] == "ReceiveMessage":
+                line |= {"messages": [message["Body"] for message in result.get("Messages", ())]}
+            return result
         finally:
-            line = {"what": what(*args), "began": began, "took_s": time.time() - began}
-            out.write(json.dumps({**line, "thread": threading.current_thread().name}) + "\n")
+            out.write(json.dumps({**line, "began": began, "took_s": time.time() - began}) + "\n")
 
     setattr(owner, method, watched)
 

@@ -1,0 +1,125 @@
+"""A run and the newer runs of its ref in; which of them takes its place, or none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.edge import Edge
+from chalicelib.model import Handed, Job, Run, RunState, Stop, Supersede
+from chalicelib.reports.whom import pusher
+from chalicelib.reports.words import first_line
+
+log = logging.getLogger("tau.superseding")
+
+_LOOK_BACK = 20
+GAVE_UP = frozenset({RunState.CANCELLED, RunState.SUPERSEDED, RunState.SKIPPED})
+"""These ends are nobody's successor: what they would have built was not built."""
+
+
+@dataclass(frozen=True)
+class Ancestry:
+    """A branch as it was just fetched.
+
+    Args:
+        tip: where it stands; None = it is gone.
+        is_ancestor: `is_ancestor(older, newer)`, both full shas; False also where one of them is unknown.
+    """
+
+    tip: str | None
+    is_ancestor: Callable[[str, str], bool]
+
+
+def rivals(run: Run, others: Iterable[Run]) -> list[Run]:
+    """The runs that may take this one's place: same pipeline and ref, another commit, not given up."""
+    if run.job.supersede is Supersede.NEVER:
+        return []
+    return [
+        other
+        for other in others
+        if other.id != run.id
+        and other.job.pipeline == run.job.pipeline
+        and other.job.event.ref == run.job.event.ref
+        and other.job.event.commit not in {None, run.job.event.commit}
+        and other.state not in GAVE_UP
+        and (other.id > run.id or not _is_tag(run.job))
+    ]
+
+
+def successor(run: Run, candidates: Sequence[Run], ancestry: Callable[[], Ancestry]) -> Run | None:
+    """The run that takes this one's place: of tags the newest; of a branch's the newest that holds this commit.
+
+    Deliveries may come in any order, so it is the commits that say which push came later, not the runs. A branch that
+    was forced back to this commit is at its tip: nothing takes its place.
+
+    Args:
+        candidates: `rivals` of the run.
+        ancestry: asked only where it counts.
+    """
+    if not candidates or _is_tag(run.job):
+        return _newest(candidates)
+    branch, commit = ancestry(), run.job.event.commit or ""
+    if branch.tip in {None, commit}:
+        return None
+    # Forced away: no newer commit can hold it, and whatever was pushed later has replaced it.
+    gone = not branch.is_ancestor(commit, branch.tip or "")
+    return _newest(
+        [
+            other
+            for other in candidates
+            if branch.is_ancestor(commit, other.job.event.commit or "") or (gone and other.id > run.id)
+        ]
+    )
+
+
+def reason(newer: Run) -> str:
+    """One sentence for the record and the mail."""
+    event = newer.job.event
+    what = "tag" if _is_tag(newer.job) else "push"
+    return f"a newer {what} of {event.name} ({(event.commit or '')[:7]}) takes its place: run {newer.id}"
+
+
+def handed(run: Run) -> Mapping[str, Handed]:
+    """The people whom a superseded run hands on: its own, and those that it was handed."""
+    event = run.job.event
+    said = first_line(event.head_commit_message)
+    own = Handed(event.commit, pusher(event), event.pusher.name or event.pusher.login, said or None)
+    return {**run.handed, run.id: own}
+
+
+def ask_older(runs: Iterable[Run], edge: Edge, now: datetime) -> None:
+    """Ask those who hold older runs of these refs to stop, where ci.yml says `supersede: running`.
+
+    Whether they do is theirs to say, once they have looked at the commits. It only saves time: where asking fails, the
+    older run is finished first.
+    """
+    for run in runs:
+        if run.job.supersede is Supersede.RUNNING:
+            try:
+                _ask_older(run, edge, now)
+            except (ClientError, BotoCoreError) as error:
+                log.warning("older runs were not asked to stop", extra={"run": run.id, "reason": str(error)})
+
+
+def _ask_older(run: Run, edge: Edge, now: datetime) -> None:
+    for other in others_of(run, edge):
+        if other.state is RunState.RUNNING and other.stop is None and rivals(other, [run]):
+            edge.store.ask_to_stop(other, Stop(RunState.SUPERSEDED, run.id, now))
+
+
+def others_of(run: Run, edge: Edge) -> list[Run]:
+    """The latest runs of a run's ref."""
+    event = run.job.event
+    return list(edge.store.runs_of_ref(event.forge, event.repository or "", event.ref or "", _LOOK_BACK))
+
+
+def _newest(runs: Sequence[Run]) -> Run | None:
+    return max(runs, key=lambda run: run.id, default=None)
+
+
+def _is_tag(job: Job) -> bool:
+    return (job.event.ref or "").startswith("refs/tags/")

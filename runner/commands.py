@@ -1,0 +1,102 @@
+"""A command of ci.yml in; how it ended in a container of the built image out, and whose fault a bad end is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import pydantic
+
+from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.reports.words import duration, size
+from runner import containers
+from runner.containers import Ended
+from runner.context import Context
+from runner.ending import Limits
+from runner.fields import Duration, ImageName, Size
+from runner.stopping import Stopping
+
+_KILLED = 137
+
+
+class Command(pydantic.BaseModel):
+    """What the settings of every action that runs a command have.
+
+    Args:
+        network: none = what the image itself starts is all that can be reached.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    command: tuple[str, ...] = pydantic.Field(min_length=1)
+    image: ImageName | None = None
+    timeout: Duration = 1800
+    memory: Size = 2 * 1024**3
+    network: Literal["none", "internet"] = "none"
+    environment: Mapping[str, str] = pydantic.Field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def container(settings: Command, context: Context) -> Iterator[str]:
+    """The command's container, which has not started; it and its network are gone afterwards."""
+    name = f"tau-{context.run.lower()}-{context.epoch}-{context.index}"
+    wanted = containers.Wanted(
+        image=context.image(settings.image).id,
+        command=settings.command,
+        environment={**settings.environment, "TAU_COMMIT": context.job.event.commit or ""},
+        memory_bytes=settings.memory,
+        labels=context.labels,
+        name=name,
+    )
+    with (
+        _network(settings, context, name) as network,
+        containers.created(context.docker, wanted, network) as made,
+    ):
+        yield made
+
+
+def _network(settings: Command, context: Context, name: str) -> AbstractContextManager[str]:
+    """None, where only itself can be reached, or one of its own with a way out."""
+    if settings.network == "none":
+        return nullcontext("none")
+    return containers.own_network(context.docker, name, context.labels)
+
+
+def watch(settings: Command, context: Context, made: str, stopping: Stopping) -> Ended:
+    """Run it to its end, which is the timeout's, or the run's, at the latest."""
+    context.log.line(f"$ {' '.join(settings.command)}")
+    limits = Limits(min(settings.timeout, context.remaining_s()))
+    return containers.watch(context.docker, made, context.log, limits, stopping)
+
+
+def check_limits(what: str, settings: Command, ended: Ended, tail: tuple[str, ...]) -> None:
+    """It took no more time and memory than it was given.
+
+    Args:
+        what: what it is called in a sentence: `the tests`.
+
+    Raises:
+        StepFailed: it did.
+    """
+    if ended.timed_out_s is not None:
+        raise StepFailed(f"{what} took longer than {duration(ended.timed_out_s)} and had to be stopped", tail)
+    if ended.out_of_memory:
+        raise StepFailed(f"{what} ran out of memory (limit {size(settings.memory)})", tail)
+
+
+def check_code(what: str, ended: Ended, tail: tuple[str, ...], evidence: object = None) -> None:
+    """It exited with 0.
+
+    Args:
+        evidence: what it left, if that shows that it came to its end by itself.
+
+    Raises:
+        StepFailed: with something else.
+        StepErrored: it was killed by somebody else than us.
+    """
+    if ended.code == _KILLED and not evidence:
+        raise StepErrored(f"{what} was killed from outside, neither by us nor for memory")
+    if ended.code:
+        raise StepFailed(f"{what} exited with {ended.code}", tail)

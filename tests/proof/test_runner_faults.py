@@ -1,0 +1,111 @@
+"""Answers that a runner never hears, a table that refuses it, and sleep: it keeps its run, and does nothing twice."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from chalicelib.model import RunState
+from tests.proof.faults import THROTTLED, calls, lost, refused
+from tests.proof.interceptor import Fault
+from tests.proof.once import PATIENCE_S, Trial
+from tests.proof.writes import LISTED, Writes
+from tests.whole.world import slow, wait_for
+
+pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
+
+# Far longer than the lease of the installation.
+_THROTTLED_S = 4
+
+
+@pytest.mark.parametrize("kind", ["push", "tag"])
+def test_a_run_of_which_every_answer_is_lost_once_is_done_once(installation, kind):
+    installation.runners(1)
+    trial = Trial.of(installation, "v5.0.0" if kind == "tag" else None)
+    writes, left = Writes(), to_lose(kind)
+
+    def first(call):
+        name = writes.name(call)
+        is_first = name in left
+        left.discard(name)
+        return is_first
+
+    with installation.runner_calls.armed(lost(first, times=None)):
+        sent = trial.begin()
+        # Its message goes last.
+        wait_for(lambda: has_ended(installation, sent.run) and installation.messages() == 0, "its end", PATIENCE_S)
+    # What follows from one lost answer may be the ticker's to do, and is not lost a second time.
+    assert not left & {"claim", "end", "mail", "told", "CreateApplicationVersion", "UpdateEnvironment", "parked"}
+    _, mails = trial.finish(sent)
+    assert mails == (2 if kind == "push" else 1), "SES had taken the first, and nobody heard it"
+
+
+def to_lose(kind):
+    """The runner's own writes; of a tag those that a push has not, and without one that costs half a minute."""
+    listed = [line.split(": ") for line in LISTED.read_text().splitlines()]
+    pushes = {name for run, name in listed if run == "push" and "public tag" not in name and "image under" not in name}
+    tags = {name for run, name in listed if run == "tag" and "public tag" not in name and "image under" not in name}
+    return pushes if kind == "push" else tags - pushes - {"deployment updating"}
+
+
+def test_a_runner_whose_table_refuses_it_for_longer_than_its_lease_keeps_its_run(installation):
+    installation.runners(1)
+    sent = installation.push("develop", slow(_THROTTLED_S + 1))
+    installation.wait_for_tests(sent.run)
+    with installation.runner_calls.armed(refused(calls("GetItem", "UpdateItem", "TransactWriteItems"), THROTTLED)):
+        time.sleep(_THROTTLED_S)
+    run = installation.wait_for_end(sent.run, PATIENCE_S)
+    assert (run.state, run.epoch) == (RunState.PASSED, 1)
+    assert len(installation.mails(sent.run)) == 1
+
+
+def test_a_message_that_comes_back_while_its_holder_sleeps_changes_nothing(installation):
+    installation.runners(2)
+    sent = installation.push("develop", slow(4))
+    installation.wait_for_state(sent.run, RunState.RUNNING)
+    holder = installation.holder(sent.run)
+    watched = Fault(lambda call: call.operation == "ChangeMessageVisibility" and bool(seen.append(call)))
+    seen = []
+    os.kill(holder.pid, signal.SIGSTOP)
+    try:
+        with installation.runner_calls.armed(watched):
+            wait_for(lambda: seen, "the other to have the message, and to watch whether the holder lives")
+    finally:
+        os.kill(holder.pid, signal.SIGCONT)
+    run = installation.wait_for_end(sent.run, PATIENCE_S)
+    assert (run.state, run.epoch) == (RunState.PASSED, 1)
+    assert installation.digest("develop") == installation.digest(f"r-{sent.run.lower()}")
+    assert len(installation.mails(sent.run)) == 1
+
+
+def test_a_runner_that_was_frozen_does_nothing_more_when_it_wakes_up(installation):
+    first, second = installation.runners(2)
+    sent = installation.push("develop", slow(3))
+    installation.wait_for_tests(sent.run)
+    frozen = installation.holder(sent.run)
+    os.kill(frozen.pid, signal.SIGSTOP)
+    try:
+        run = installation.wait_for_end(sent.run, PATIENCE_S)
+        assert installation.remains(sent.run) == [], (
+            "the other has removed the container of the claim that it took over"
+        )
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    assert (run.state, run.epoch) == (RunState.PASSED, 2)
+    assert run.runner.startswith(f"{(second if frozen is first else first).name}-")
+    wait_for(lambda: "claim lost" in frozen.log.read_text(), "the frozen runner to notice")
+    assert installation.run(sent.run) == run
+    assert installation.digest("develop") == installation.digest(f"r-{sent.run.lower()}")
+    assert len(installation.mails(sent.run)) == 1
+    assert frozen.running, "it goes on with other work"
+    assert installation.remains(sent.run) == []
+
+
+def has_ended(installation, run_id):
+    """Whether it has; what waits for a lost message is due at once, as if the minutes had passed."""
+    run = installation.run(run_id)
+    if run.state is RunState.QUEUED and run.epoch > 0:
+        installation.make_due(run_id)
+        installation.cloud.tick()
+    return run.ended

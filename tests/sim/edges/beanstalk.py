@@ -1,0 +1,183 @@
+"""Elastic Beanstalk in memory: it takes its time, and remembers what was asked of it and what ran when."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+
+from tests.sim.edges.point import at_once, refused
+
+
+@dataclass
+class Environment:
+    """One environment.
+
+    Args:
+        takes_s: how long an update takes.
+        fate: of the next updates: "good", "rolled back", or the health that follows (Yellow, Red).
+        history: (when, label) of everything that ever ran.
+    """
+
+    application: str
+    label: str | None = "v0"
+    health: str = "Green"
+    takes_s: float = 60
+    fate: str = "good"
+    status: str = "Ready"
+    goal: str | None = None
+    ready_at: datetime | None = None
+    history: list[tuple[datetime, str | None]] = field(default_factory=list)
+
+
+class MemoryBeanstalk:
+    """A client with applications that exist as soon as one of their environments does.
+
+    Args:
+        clock: the time of day, UTC.
+        processing_s: how long a new version is PROCESSING.
+        page: so many events come at once.
+
+    `updates` counts the UpdateEnvironment that began, by (environment, label); `versions` holds each version that was
+    made, by (application, label), `made` how often.
+    """
+
+    def __init__(self, clock, *, point=at_once, processing_s=5, page=100):
+        self._clock, self._point = clock, point
+        self._processing_s, self._page = processing_s, page
+        self.environments = {}
+        self.versions = {}
+        self.made = Counter()
+        self.updates = Counter()
+        self.events = []
+
+    # --- what a simulator does --------------------------------------------------------------------
+
+    def add_environment(self, name, application, **changes):
+        environment = self.environments[name] = Environment(application, **changes)
+        environment.history.append((self._clock(), environment.label))
+        return environment
+
+    def occupy(self, name, takes_s, goal=None):
+        """An update is under way: ours with its label, or somebody else's."""
+        environment = self._now(name)
+        environment.status, environment.goal = "Updating", goal
+        environment.ready_at = self._clock() + timedelta(seconds=takes_s)
+        self._happens(self._clock(), "INFO", "Environment update is starting.", name)
+
+    def settle(self):
+        """Let everything happen that is over by now, though nobody looks."""
+        for name in self.environments:
+            self._now(name)
+
+    # --- what boto3's client has ------------------------------------------------------------------
+
+    def describe_environments(self, **asked):
+        return self._point("eb.describe_environments", partial(self._environments, asked))
+
+    def describe_application_versions(self, **asked):
+        return self._point("eb.describe_application_versions", partial(self._versions, asked))
+
+    def create_application_version(self, **asked):
+        return self._point("eb.create_application_version", partial(self._create, asked))
+
+    def describe_events(self, **asked):
+        return self._point("eb.describe_events", partial(self._events, asked))
+
+    def update_environment(self, **asked):
+        return self._point("eb.update_environment", partial(self._update, asked))
+
+    # --- what they do -----------------------------------------------------------------------------
+
+    def _environments(self, asked):
+        return {
+            "Environments": [
+                self._described(name, self._now(name))
+                for name in asked["EnvironmentNames"]
+                if name in self.environments and self.environments[name].application == asked["ApplicationName"]
+            ]
+        }
+
+    @staticmethod
+    def _described(name, environment):
+        described = {
+            "EnvironmentName": name,
+            "Status": environment.status,
+            "Health": environment.health if environment.status == "Ready" else "Grey",
+            "CNAME": f"{name}.example",
+        }
+        return {**described, "VersionLabel": environment.label} if environment.label else described
+
+    def _versions(self, asked):
+        application, now = asked["ApplicationName"], self._clock()
+        found = [
+            self.versions[application, label]
+            for label in asked["VersionLabels"]
+            if (application, label) in self.versions
+        ]
+        return {
+            "ApplicationVersions": [
+                {**fields, "Status": "PROCESSED" if now >= processed_at else "PROCESSING"}
+                for fields, processed_at in found
+            ]
+        }
+
+    def _create(self, asked):
+        application, label = asked["ApplicationName"], asked["VersionLabel"]
+        if application not in {environment.application for environment in self.environments.values()}:
+            raise _wrong("CreateApplicationVersion", f"No Application named '{application}' found.")
+        if (application, label) in self.versions:
+            raise _wrong("CreateApplicationVersion", f"Application Version {label} already exists.")
+        fields = {name: value for name, value in asked.items() if name not in {"Process", "AutoCreateApplication"}}
+        self.versions[application, label] = fields, self._clock() + timedelta(seconds=self._processing_s)
+        self.made[application, label] += 1
+        return {"ApplicationVersion": {**fields, "Status": "UNPROCESSED"}}
+
+    def _events(self, asked):
+        """Newest first."""
+        self.settle()
+        wanted = {name: asked[name] for name in ("EnvironmentName", "VersionLabel") if name in asked}
+        start = int(asked.get("NextToken", "0"))
+        found = [
+            event
+            for event in reversed(self.events)
+            if event["EventDate"] >= asked["StartTime"] and wanted.items() <= event.items()
+        ]
+        more = {"NextToken": str(start + self._page)} if len(found) > start + self._page else {}
+        return {"Events": found[start : start + self._page], **more}
+
+    def _update(self, asked):
+        name, label = asked["EnvironmentName"], asked["VersionLabel"]
+        if name not in self.environments or self.environments[name].application != asked["ApplicationName"]:
+            raise _wrong("UpdateEnvironment", f"No Environment found for EnvironmentName = '{name}'.")
+        environment = self._now(name)
+        if environment.status != "Ready":
+            text = f"Environment named {name} is in an invalid state for this operation. Must be Ready."
+            raise _wrong("UpdateEnvironment", text)
+        if (environment.application, label) not in self.versions:
+            raise _wrong("UpdateEnvironment", f"No Application Version named '{label}' found.")
+        self.updates[name, label] += 1
+        self.occupy(name, environment.takes_s, goal=label)
+        return self._described(name, environment)
+
+    def _now(self, name):
+        environment = self.environments[name]
+        if environment.ready_at and self._clock() >= environment.ready_at:
+            self._end(name, environment, environment.ready_at)
+        return environment
+
+    def _end(self, name, environment, at):
+        environment.status, environment.ready_at = "Ready", None
+        if environment.goal and environment.fate == "rolled back":
+            self._happens(at, "ERROR", "Failed to deploy application.", name)
+        elif environment.goal:
+            environment.label = environment.goal
+            environment.health = "Green" if environment.fate == "good" else environment.fate
+            environment.history.append((at, environment.label))
+        self._happens(at, "INFO", "Environment update completed.", name)
+
+    def _happens(self, at, severity, message, name):
+        self.events.append({"EventDate": at, "Severity": severity, "Message": message, "EnvironmentName": name})
+
+
+def _wrong(operation, message):
+    return refused(operation, "InvalidParameterValue", message)

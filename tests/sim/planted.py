@@ -1,0 +1,87 @@
+"""Bugs on purpose, each as somebody might well write it: a simulation that does not find them proves nothing."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from boto3.dynamodb.conditions import Attr
+
+from chalicelib.model import RunState
+from chalicelib.records import deliveries, ends, runs
+from chalicelib.records.ends import EndRecords
+from chalicelib.records.runs import SILENT_AFTER
+from runner.agent import Agent
+
+
+@contextmanager
+def _instead(where, name, other):
+    old = getattr(where, name)
+    setattr(where, name, other(old))
+    try:
+        yield
+    finally:
+        setattr(where, name, old)
+
+
+def acknowledged_early():
+    """The message is deleted when the run is claimed, not when it is over."""
+
+    def hold(agent, run, received, **more):
+        agent._edge.queue.delete(received)
+        return _hold(agent, run, received, **more)
+
+    _hold = Agent._hold
+    return _instead(Agent, "_hold", lambda old: hold)  # noqa: ARG005
+
+
+@contextmanager
+def no_fence():
+    """A holder writes whatever the epoch is."""
+
+    def held(run):  # noqa: ARG001 - that is the bug
+        return Attr("state").eq(RunState.RUNNING)
+
+    with _instead(runs, "held_by", lambda _: held), _instead(ends, "_held_as_read", lambda _: held):
+        yield
+
+
+def wall_clock_lease():
+    """A run is taken over when its `due_at` looks old by the watcher's time of day, which is off on some machines."""
+
+    def watch(agent, run, message, received):
+        del message
+        own = agent._pace.now() + timedelta(seconds=20 * agent._pace._process.error_s)
+        beat_at = run.due_at - SILENT_AFTER
+        if own - beat_at > timedelta(seconds=agent._edge.settings.lease_s):
+            agent._claim(run, received, agent._edge.store.take_over)
+        else:
+            agent._edge.queue.hide(received, 2)
+
+    return _instead(Agent, "_watch", lambda _: watch)
+
+
+def no_guard_against_copies():
+    """A body that was seen before is planned again."""
+
+    def body(old):
+        return lambda *args, **kwargs: replace(old(*args, **kwargs), when=Attr("pk").exists() | Attr("pk").not_exists())
+
+    return _instead(deliveries, "body_item", body)
+
+
+def forgotten_hand_over():
+    """A superseded run ends, and its people are handed on to nobody."""
+
+    def supersede(old):
+        return lambda store, run, successor, **others: old(store, run, successor, **{**others, "handed": {}})
+
+    return _instead(EndRecords, "supersede", supersede)
+
+
+PLANTED = {
+    "acknowledged early": acknowledged_early,
+    "no fence": no_fence,
+    "wall-clock lease": wall_clock_lease,
+    "no guard against copies": no_guard_against_copies,
+    "forgotten hand-over": forgotten_hand_over,
+}

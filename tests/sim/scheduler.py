@@ -1,0 +1,214 @@
+"""Virtual time and cooperating tasks: what threads, clocks and processes are to the real programs.
+
+A task is a greenlet of one process. It runs until it waits for something: a flag, a moment, an answer from outside. Who
+goes on next follows from virtual time alone, so one seed gives one schedule, step by step.
+"""
+
+import heapq
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+from greenlet import getcurrent, greenlet
+
+BEGAN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+class Killed(BaseException):
+    """The process of this task is dead: nothing that it still does has any effect."""
+
+
+class Stuck(AssertionError):
+    """Time passed and passed, and it never came to an end."""
+
+
+class Process:
+    """What is killed and frozen as one.
+
+    Args:
+        error_s: how far its time of day is off.
+    """
+
+    def __init__(self, name, error_s=0.0):
+        self.name, self.error_s = name, error_s
+        self.alive, self.frozen_until = True, 0.0
+        self.thawed_at = 0.0
+        self.tasks = []
+
+
+class Task(greenlet):
+    """One thread of a process."""
+
+    def __init__(self, process, work, scheduler):
+        super().__init__(work, parent=scheduler.hub)
+        self.process, self.turn = process, 0
+        self.over = Flag(scheduler)
+        process.tasks.append(self)
+
+    def join(self, timeout=None):
+        self.over.wait(timeout)
+
+    def is_alive(self):
+        return not self.over.is_set()
+
+
+class Flag:
+    """threading.Event."""
+
+    def __init__(self, scheduler):
+        self._scheduler, self._set, self._waiting = scheduler, False, []
+
+    def is_set(self):
+        return self._set
+
+    def set(self):
+        self._set = True
+        waiting, self._waiting = self._waiting, []
+        for task, turn in waiting:
+            if task.turn == turn:
+                self._scheduler.go_on(task, 0.0)
+
+    def wake(self, *, all_of_them):
+        """Let who waits go on, though nothing is set: all, or one who still waits."""
+        random = self._scheduler.random
+        while self._waiting:
+            task, turn = self._waiting.pop(int(random() * len(self._waiting)))
+            if task.turn == turn and task.process.alive:
+                self._scheduler.go_on(task, 0.0)
+                if not all_of_them:
+                    return
+
+    def clear(self):
+        self._set = False
+
+    def wait(self, timeout=None):
+        if not self._set and (timeout is None or timeout > 0):
+            task = self._scheduler.task
+            self._waiting.append((task, task.turn))
+            self._scheduler.wait(timeout)
+        return self._set
+
+
+class Scheduler:
+    """All that happens, in the order of virtual time; what happens at one moment, in an order that `random` chooses."""
+
+    def __init__(self, random):
+        self.random = random
+        self.hub = getcurrent()
+        self.time, self.steps = 0.0, 0
+        self._heap, self._numbers = [], count()
+
+    @property
+    def task(self):
+        task = getcurrent()
+        if not task.process.alive:
+            raise Killed
+        return task
+
+    def now(self):
+        return BEGAN + timedelta(seconds=self.time)
+
+    def monotonic(self):
+        return self.time
+
+    # --- tasks ------------------------------------------------------------------------------------
+
+    def start(self, process, work, after_s=0.0):
+        task = Task(process, lambda: self._run(work), self)
+        self.go_on(task, after_s)
+        return task
+
+    def _run(self, work):
+        task = getcurrent()
+        try:
+            work()
+        except Killed:
+            return
+        finally:
+            if task.process.alive:
+                task.process.tasks.remove(task)
+                task.over.set()
+
+    def go_on(self, task, after_s):
+        """This task's turn comes after so long; whatever it waited for before is forgotten."""
+        task.turn += 1
+        heapq.heappush(self._heap, (self.time + after_s, self.random(), next(self._numbers), task, task.turn))
+
+    def wait(self, seconds):
+        """The task at hand goes on after `seconds`, or when somebody says so; None = only then."""
+        task = self.task
+        if seconds is not None:
+            heapq.heappush(self._heap, (self.time + seconds, self.random(), next(self._numbers), task, task.turn))
+        self.hub.switch()
+        task.turn += 1
+        if not task.process.alive:
+            raise Killed
+
+    def kill(self, process):
+        """Its tasks unwind at once: what they still call has no effect, and nothing of it is ever heard of again."""
+        process.alive = False
+        here = getcurrent()
+        for task in process.tasks:
+            if task is not here and task:
+                # From here, not from the hub: a task that is killed comes back to who killed it.
+                task.parent = here
+                task.throw(Killed)
+        process.tasks = []
+        if getattr(here, "process", None) is process:
+            raise Killed
+
+    def freeze(self, process, seconds):
+        """Nothing of it goes on for so long; its clocks do."""
+        process.frozen_until = self.time + seconds
+        process.thawed_at = process.frozen_until
+        if getattr(getcurrent(), "process", None) is process:
+            self.wait(seconds)
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def run(self, over, until):
+        """Go on until `over()`, which is asked now and then.
+
+        Raises:
+            Stuck: it is not over when `until` has come, or nobody has anything to do.
+        """
+        heap, pop = self._heap, heapq.heappop
+        while heap:
+            at, order, number, task, turn = pop(heap)
+            process = task.process
+            if task.turn != turn or not process.alive:
+                continue
+            if process.frozen_until > at:
+                heapq.heappush(heap, (process.frozen_until, order, number, task, turn))
+                continue
+            self.time = max(at, self.time)
+            self.steps += 1
+            task.switch()
+            if self.steps % 8 == 0 and over():
+                return
+            if self.time > until:
+                break
+        if not over():
+            raise Stuck(f"not over after {self.time:.0f} s")
+
+
+class SimPace:
+    """runner.pace.Pace of one process."""
+
+    def __init__(self, scheduler, process):
+        self._scheduler, self._process = scheduler, process
+
+    def now(self):
+        moment = self._scheduler.now() + timedelta(seconds=self._process.error_s)
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+    def monotonic(self):
+        return self._scheduler.time
+
+    def sleep(self, seconds):
+        self._scheduler.wait(seconds)
+
+    def flag(self):
+        return Flag(self._scheduler)
+
+    def start(self, work, name):  # noqa: ARG002 - as threads are named
+        return self._scheduler.start(self._process, work)

@@ -1,0 +1,52 @@
+"""The real programs in thousands of schedules that nobody would think of; each run of this test tries new ones."""
+
+import os
+import secrets
+import time
+
+import click
+import pytest
+
+from tests.sim.__main__ import search
+from tests.sim.faults import Odds
+from tests.sim.planted import PLANTED
+from tests.sim.world import World
+
+SCHEDULES = int(os.environ.get("TAU_SCHEDULES", "3000"))
+WITHIN_S = 10
+# What makes each bug show: one that needs a frozen runner is not looked for by killing it.
+ODDS = {"no fence": Odds(kill=0, freeze=30, throttle=0, lost=0, repeat=0, slow=5)}
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_nothing_is_done_twice_and_nobody_is_left_guessing():
+    first = secrets.randbelow(10**9) * 1000
+    click.echo(f"{SCHEDULES} schedules from seed {first}")
+    failures, happened = search(first, SCHEDULES)
+    assert failures == [], f"replay one: SEED={failures[0][0]} make sim"
+    # It tried what it says that it tries.
+    for fault in ("killed before", "killed after", "frozen before", "frozen after", "throttled", "answer lost"):
+        assert happened[f"fault: {fault}"] > SCHEDULES / 100
+    for end in ("passed", "errored", "cancelled", "superseded"):
+        assert happened[f"run: {end}"] > SCHEDULES / 200
+    assert happened["taken over"] > SCHEDULES / 10
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found(name):
+    seed, until = secrets.randbelow(10**9) * 1000, time.monotonic() + WITHIN_S
+    with PLANTED[name](), pytest.raises(AssertionError) as found:  # noqa: PT012 - any of many schedules may find it
+        while time.monotonic() < until:
+            World(seed, odds=ODDS.get(name)).run()
+            seed += 1
+    assert f"seed {seed}:" in str(found.value), "it is told how to see it again"
+
+
+def test_one_seed_is_one_schedule():
+    assert steps_of(4711) == steps_of(4711) != steps_of(4712)
+
+
+def steps_of(seed):
+    steps = []
+    World(seed, trace=lambda *step: steps.append(step)).run()
+    return steps
