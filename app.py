@@ -71,6 +71,8 @@ def ticker(event: Any) -> None:
     from chalicelib.burying import pools_of  # noqa: PLC0415
     from chalicelib.ticker import tick  # noqa: PLC0415
 
+    # A ci.yml is in force once it was deployed, though nobody pushes: queued runs are held against it.
+    keep_config()
     found = tick(edge(), edge().now(), pools=pools_of(config))
     letters = len(edge().store.dead_letters())
     # The alarm of infra/stack.yml names these dimensions: it is quiet again once each letter was redriven or discarded.

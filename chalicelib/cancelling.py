@@ -95,6 +95,5 @@ def wake_next(run: Run, edge: Edge, now: datetime) -> None:
     for waiter in edge.store.waiters(run.job.lock):
         message = edge.store.wake(waiter, WaitingFor.LOCK, now)
         if message:
-            job = edge.store.run(waiter).job
-            edge.queue.send(message, pool=job.pool, group=job.source.repository)
+            edge.queue.call(message, edge.store.run(waiter).job)
             return

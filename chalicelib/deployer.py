@@ -198,8 +198,7 @@ def _settle(record: Deployment, edge: Edge, now: datetime) -> Deployment:
     edge.store.release_lock(beanstalk.lock_name(record), record.id)
     message = edge.store.wake(record.run, WaitingFor.ENVIRONMENT, now)
     if message:
-        job = edge.store.run(record.run).job
-        edge.queue.send(message, pool=job.pool, group=job.source.repository)
+        edge.queue.call(message, edge.store.run(record.run).job)
     return _rewrite(record, edge.store, lambda current: replace(current, due_at=None))
 
 

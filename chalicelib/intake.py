@@ -194,7 +194,7 @@ def _record_and_wake(accepted: Accepted, edge: Edge) -> Answer:
 def wake(run: Run, edge: Edge) -> bool:
     """Send a run's message; False where that failed: the record is there, so the ticker will send it."""
     try:
-        edge.queue.send(Message(run.id, run.send), pool=run.job.pool, group=run.job.source.repository)
+        edge.queue.call(Message(run.id, run.send), run.job)
     except (ClientError, BotoCoreError) as error:
         log.warning("not sent", extra={"run": run.id, "pool": run.job.pool, "reason": str(error)})
         return False

@@ -356,7 +356,7 @@ class Run:
 
     @property
     def has_acted(self) -> bool:
-        """Whether it has begun anything that outsiders see, or may see: it does not give way to a newer run any more."""
+        """Whether it has begun anything that outsiders may see: it does not give way to a newer run any more."""
         return any(entry["kind"] == "intent" for entry in self.journal)
 
     @property

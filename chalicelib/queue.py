@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from botocore.exceptions import ClientError
 
 from chalicelib.errors import TauError
-from chalicelib.model import VERSION, Message
+from chalicelib.model import VERSION, Job, Message
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -125,6 +125,10 @@ class Queue:
         self._client.send_message(
             QueueUrl=self.url(pool), MessageBody=encode(message), MessageGroupId=group[:_GROUP_LIMIT]
         )
+
+    def call(self, message: Message, job: Job) -> None:
+        """Wake a runner for a run of this job."""
+        self.send(message, pool=job.pool, group=job.source.repository)
 
     def receive(self, pool: str, *, wait_s: int, hidden_s: int) -> Received | None:
         """The next message, waiting up to `wait_s` (0 to 20) for one; it stays hidden for `hidden_s`."""

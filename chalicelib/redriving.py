@@ -145,7 +145,7 @@ def _wake_run(letter: Letter | None, run: Run, by: str, edge: Edge, now: datetim
 
 def _sent(message: Message, run: Run, edge: Edge) -> str:
     try:
-        edge.queue.send(message, pool=run.job.pool, group=run.job.source.repository)
+        edge.queue.call(message, run.job)
     except (ClientError, BotoCoreError) as error:
         return f"the ticker will wake a runner, the queue does not answer now ({error})"
     return f"a runner of the pool {run.job.pool} is woken"

@@ -85,7 +85,7 @@ def _do_run(run: Run, edge: Edge, now: datetime) -> None:
 
 def _send(message: Message, run: Run, edge: Edge, now: datetime) -> None:
     try:
-        edge.queue.send(message, pool=run.job.pool, group=run.job.source.repository)
+        edge.queue.call(message, run.job)
     except ClientError as error:
         if run.state is RunState.QUEUED and no_such_queue(error) and now - run.created_at > QUEUE_WITHIN:
             _end_without_queue(edge.store.run(run.id), edge, now)

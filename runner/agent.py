@@ -210,7 +210,7 @@ class Agent:
         # Nothing is wrong with it: a new message takes its place, before the queue gives this one up.
         message = self._edge.store.call_again(run, self._pace.now())
         if message:
-            self._edge.queue.send(message, pool=run.job.pool, group=run.job.source.repository)
+            self._edge.queue.call(message, run.job)
             self._edge.queue.delete(received)
 
     def _claim(self, run: Run, received: Received, how: Callable[..., Run]) -> None:

@@ -228,7 +228,7 @@ class Claim:
             if run.state is RunState.WAITING and run.waiting_for is WaitingFor.RUNNER:
                 message = self._edge.store.wake(run.id, WaitingFor.RUNNER, now)
                 if message:
-                    self._edge.queue.send(message, pool=run.job.pool, group=run.job.source.repository)
+                    self._edge.queue.call(message, run.job)
             elif run.ended:
                 # Our own write made it due in a minute, and until then it is ours to tell.
                 wake_next(run, self._edge, now)

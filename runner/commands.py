@@ -64,10 +64,14 @@ def _network(settings: Command, context: Context, name: str) -> AbstractContextM
     return containers.own_network(context.docker, name, context.labels)
 
 
-def watch(settings: Command, context: Context, made: str, stopping: Stopping) -> Ended:
-    """Run it to its end, which is the timeout's, or the run's, at the latest."""
+def watch(settings: Command, context: Context, made: str, stopping: Stopping, *, asked_grace_s: int = 0) -> Ended:
+    """Run it to its end, which is the timeout's, or the run's, at the latest.
+
+    Args:
+        asked_grace_s: how long it may go on after SIGTERM when somebody has asked for its end.
+    """
     context.log.line(f"$ {' '.join(settings.command)}")
-    limits = Limits(min(settings.timeout, context.remaining_s()))
+    limits = Limits(min(settings.timeout, context.remaining_s()), asked_grace_s=asked_grace_s)
     return containers.watch(context.docker, made, context.log, limits, stopping)
 
 

@@ -17,7 +17,6 @@ from runner.pace import Real
 from runner.stopping import Stopping, Why
 
 _GRACE_S = 10
-_ASKED_GRACE_S = 2
 _AGAIN_S = 1
 _PACE = Real()
 
@@ -26,12 +25,14 @@ _PACE = Real()
 class Limits:
     """How long it may run, and how long we wait for its end then, or when somebody has asked for it.
 
-    That is the grace, and as long again as an engine may be stubborn.
+    That is the grace, and as long again as an engine may be stubborn. Who is asked to stop gets none where nobody needs
+    what it would still do.
     """
 
     timeout_s: float
     stopping_s: float = _GRACE_S + 60
-    asked_s: float = _ASKED_GRACE_S + 8
+    asked_grace_s: int = 0
+    asked_s: float = 10
 
 
 class Ending:
@@ -78,7 +79,8 @@ class Ending:
         self._insist(_GRACE_S, _GRACE_S)
 
     def _asked(self) -> None:
-        graces_s = () if self._stopping.why is Why.LOST else (_ASKED_GRACE_S,)
+        grace_s = 0 if self._stopping.why is Why.LOST else self._limits.asked_grace_s
+        graces_s = (grace_s,) if grace_s else ()
         self._beside(lambda: self._give_up(self._limits.asked_s))
         self._beside(lambda: self._insist(*graces_s))
 

@@ -97,7 +97,7 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     pace.start(lambda: signals.ended_by(agent.serve), "agent")
     if chosen.spot:
         notice = SpotNotice.from_env(environ)
-        pace.start(lambda: notice.watch(pace, agent.stopping, lambda _: signals.say(HURRY)), "spot")
+        pace.start(lambda: notice.watch(pace, over, lambda _: signals.say(HURRY)), "spot")
     wait_for_the_end(agent, signals, chosen.drain_s, pace)
     over.set()
     agent.parked.set()

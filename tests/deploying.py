@@ -69,6 +69,9 @@ class Outbox:
     def __init__(self):
         self.sent = []
 
+    def call(self, message, job):
+        self.send(message, pool=job.pool, group=job.source.repository)
+
     def send(self, message, *, pool, group):
         self.sent.append((message.run, pool, group))
 

@@ -65,7 +65,7 @@ def messages(edge):
 class Refusing:
     """Queues that take nothing."""
 
-    def send(self, *_, **__):
+    def call(self, *_, **__):
         raise ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "busy"}}, "SendMessage")
 
 

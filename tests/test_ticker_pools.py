@@ -79,9 +79,9 @@ def test_a_run_that_somebody_claimed_after_all_is_not_ended_for_want_of_a_queue(
         def __getattr__(self, name):
             return getattr(edge.queue, name)
 
-        def send(self, message, **where):
+        def call(self, message, job):
             edge.store.claim(edge.store.run(message.run), "r1", NOW)
-            edge.queue.send(message, **where)
+            edge.queue.call(message, job)
 
     tick(replace(edge, queue=Meanwhile()), NOW + 2 * QUEUE_WITHIN)
     assert edge.store.run(made.id).state is RunState.RUNNING

@@ -75,7 +75,7 @@ class Ref:
         return self.trail[-1].at
 
     def may_be_at(self, at: str) -> bool:
-        """Whether it stands there, as far as webhooks say; a step to a commit from which it has gone on is an old one."""
+        """Whether it stands there, as far as webhooks say; a step to where it has gone on from is an old one."""
         been = at != "" and any(stand.at == at for stand in self.trail)
         return at == self.at or (not been and any(step.after == at for step in self.loose))
 

@@ -147,7 +147,9 @@ class Installation:
             "TAU_LEASE_S": str(self._lease_s),
         }
 
-    def start_runner(self, name: str = "runner", *options: str, environ: Mapping[str, str] = _NOTHING) -> processes.Child:
+    def start_runner(
+        self, name: str = "runner", *options: str, environ: Mapping[str, str] = _NOTHING
+    ) -> processes.Child:
         """A runner as a process of its own, as on a code server.
 
         Args:

@@ -22,7 +22,9 @@ NEEDS_IMAGE = False
 # Messages of the engine for which no Dockerfile is to blame.
 _OURS = re.compile(
     r"no space left|toomanyrequests|connection (refused|reset)|i/o timeout|TLS handshake|no such host"
-    r"|temporary failure|server misbehaving|EOF$|context canceled|received unexpected HTTP status: 5",
+    r"|temporary failure|server misbehaving|EOF$|context canceled|received unexpected HTTP status: 5"
+    # A layer of the cache went while this build was about to use it: an older image was being removed.
+    r'|(unable to find image "|no such image: |unknown parent image ID |failed to get (digest|layer) )sha256:',
     re.IGNORECASE,
 )
 # What a build says whose engine stops, or whose host has no memory left.

@@ -35,7 +35,7 @@ def run(settings: Settings, context: Context) -> StepResult:
     started_at = context.now()
     image = context.image(settings.image)
     logins = {host: login(host, context) for host in settings.to}
-    digests = {host: upload(host, image, logins[host], context) for host in settings.to}
+    digests = {host: upload(host, image, logins[host], settings.tags, context) for host in settings.to}
     pushed = [
         entry for host in settings.to for entry in publish(host, image, digests[host], logins[host], settings, context)
     ]
@@ -49,15 +49,14 @@ def login(host: str, context: Context) -> Credentials | None:
     return credentials(context.secret(name), name) if name else None
 
 
-def upload(host: str, image: Image, login: Credentials | None, context: Context) -> str:
-    """The image under `r-<run>` in a registry; its digest there.
+def upload(host: str, image: Image, login: Credentials | None, tags: Iterable[str], context: Context) -> str:
+    """The image under `r-<run>` in a registry; its digest there. Where the public tags stand is written down with it.
 
     A claim before us may have pushed and died before it could say so: then the registry is asked first.
     """
-    tag = f"r-{context.run.lower()}"
+    tag = run_tag(context)
     name = reference(host, image.name)
-    # An image that had to be built again is another one, whatever was pushed before.
-    key = f"push {host}/{image.name}:{tag} {image.id}"
+    key = pushing(host, image, context)
     known = context.journal.observed(key)
     if known:
         return str(known["digest"])
@@ -68,9 +67,18 @@ def upload(host: str, image: Image, login: Credentials | None, context: Context)
         there = there_now(manifests, tag, context)
         if there != digest:
             raise StepErrored(f"{host} has {there} under {tag}, and the engine pushed {digest}")
-    context.journal.observe(key, digest=digest)
+    context.journal.observe(key, digest=digest, stood={tag: there_now(manifests, tag, context) for tag in tags})
     context.log.line(f"pushed {name} {digest[:19]}")
     return digest
+
+
+def run_tag(context: Context) -> str:
+    return f"r-{context.run.lower()}"
+
+
+def pushing(host: str, image: Image, context: Context) -> str:
+    """The journal's key; an image that had to be built again is another one, whatever was pushed before."""
+    return f"push {host}/{image.name}:{run_tag(context)} {image.id}"
 
 
 def there_now(manifests: Manifests, tag: str, context: Context) -> str | None:
@@ -126,15 +134,30 @@ def publish(
         manifests = context.registry(host, image.name, login)
         context.stopping.check()
         # From here on what registries have is enough; an image that was built again would move the tags a second time.
-        context.journal.intend(key, tags=list(settings.tags), needs_image=False)
+        begun = context.journal.intend(key, tags=list(settings.tags), needs_image=False) is not None
+        stood = (context.journal.observed(pushing(host, image, context)) or {}).get("stood", {}) if begun else {}
         for tag in settings.tags:
-            if manifests.digest(tag) != digest:
-                # Not beside, as other questions are: a move that was begun is waited for. One that came through after
-                # this run's end would take the tag from whoever has moved it by then.
-                context.stopping.check_held()
-                manifests.tag(digest, tag)
-            context.log.line(f"{name}:{tag} is {digest[:19]}")
+            move(f"{name}:{tag}", tag, digest, stood, manifests, context)
         context.journal.observe(key)
     commit = context.job.event.commit or ""
     context.aws.store.put_image(PushedImage(name, digest, context.run, commit, settings.tags, context.now()))
     return [{"name": f"{name}:{tag}", "digest": digest} for tag in settings.tags]
+
+
+def move(name: str, tag: str, digest: str, stood: Mapping[str, Json], manifests: Manifests, context: Context) -> None:
+    """Move one public tag, unless it is there, or has been there.
+
+    Args:
+        stood: where a dead claim of this run found the tags. One that stands elsewhere now was moved on by another run
+            since: it stays, as if that had come right after us.
+    """
+    there = manifests.digest(tag)
+    if there not in {digest, stood.get(tag, there)}:
+        context.log.line(f"{name} was moved on since")
+        return
+    if there != digest:
+        # Not beside, as other questions are: a move that was begun is waited for. One that came through after
+        # this run's end would take the tag from whoever has moved it by then.
+        context.stopping.check_held()
+        manifests.tag(digest, tag)
+    context.log.line(f"{name} is {digest[:19]}")

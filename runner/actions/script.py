@@ -19,6 +19,8 @@ NEEDS_IMAGE = True
 
 _KEY = "script"
 _MOST_REASON = 1000
+# For what it has to put right before it goes.
+_GRACE_S = 2
 _HALF_DONE = "it may have done a part of its work"
 
 
@@ -51,7 +53,7 @@ def enact(settings: Settings, context: Context, container: str, stopping: Stoppi
         StepFailed: too slow, too much memory, or its exit code is not 0.
         StepErrored: the engine broke, or somebody else killed it.
     """
-    ended = commands.watch(settings, context, container, stopping)
+    ended = commands.watch(settings, context, container, stopping, asked_grace_s=_GRACE_S)
     commands.check_limits("the script", settings, ended, context.log.tail())
     commands.check_code("the script", ended, context.log.tail())
 

@@ -178,6 +178,7 @@ def test_what_listens_to_the_internet_can_record_wake_and_read_its_own_secrets_a
     assert actions(policy("intake")) == {
         "dynamodb:GetItem",
         "dynamodb:PutItem",
+        "dynamodb:Query",
         "dynamodb:UpdateItem",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
@@ -192,6 +193,8 @@ def test_what_listens_to_the_internet_writes_deliveries_only_and_reads_webhook_s
     by_sid = {statement["Sid"]: statement for statement in policy("intake")}
     assert by_sid["LargeDeliveries"]["Resource"].endswith("/deliveries/*")
     assert by_sid["WebhookSecrets"]["Resource"].endswith("/secrets/hook*")
+    queries = [statement for statement in policy("intake") if "dynamodb:Query" in str(statement["Action"])]
+    assert [statement["Resource"][-len("/index/by_ref") :] for statement in queries] == ["/index/by_ref"]
 
 
 def test_every_webhook_secret_of_ci_yml_has_a_name_that_the_intake_may_read():

@@ -122,18 +122,12 @@ class Verdict:
                 found[put.image, put.tag].append(run_of[put.digest])
         return found
 
-    @cached_property
-    def latest_again(self) -> list[str]:
-        """The runs that moved `latest` back to their image: another branch's had moved it on, and they had died."""
-        return [run for (_, tag), runs in self.moves.items() if tag == "latest" for run in _twice(runs)]
-
     def _tags(self) -> Iterator[str]:
-        for run in self.latest_again:
-            if not self.runs[run].attempts:
-                yield f"run {run} moved `latest` more than once, though it never died"
         for (image, tag), runs in self.moves.items():
+            yield from (
+                f"run {run} moved {image}:{tag} {times} times" for run, times in Counter(runs).items() if times > 1
+            )
             if tag != "latest":
-                yield from (f"run {run} moved {image}:{tag} more than once" for run in _twice(runs))
                 yield from self._order(image, tag, [self.letters[run].number for run in runs])
 
     def _order(self, image: str, tag: str, numbers: list[int]) -> Iterator[str]:
@@ -196,16 +190,11 @@ class Verdict:
             "claims": sum(run.epoch for run in runs),
             "claims taken over": sum(run.attempts for run in runs),
             "public tags moved": sum(map(len, self.moves.values())),
-            "`latest` moved again after a death": len(self.latest_again),
             "environments updated": sum(sum(self._world.updates(client).values()) for client in CLIENTS),
             "mails": len(self._mails),
             "mails sent twice, over a death": sum(len(mails) - 1 for mails in self.told.values()),
             "seconds": f"{storm.seconds:.0f}",
         }
-
-
-def _twice(runs: Iterable[str]) -> list[str]:
-    return [run for run, times in Counter(runs).items() if times > 1]
 
 
 def _counts(words: Iterable[str]) -> str:

@@ -363,6 +363,8 @@ def test_a_dockerfile_that_is_no_text_is_the_codes_fault(tmp_path):
         "received unexpected HTTP status: 503 Service Unavailable",
         'Get "https://x/v2/": net/http: TLS handshake timeout',
         "error pulling image: unexpected EOF",
+        'unable to find image "sha256:c8f049b4864ed3efa48b2d6f371b5c44949b75e409b0c6d037117fb31ea9681d"',
+        "failed to export image: failed to set parent sha256:95de7e76: unknown parent image ID sha256:95de7e76",
         "The command '/bin/sh -c make' returned a non-zero code: 137",
     ],
 )

@@ -247,6 +247,21 @@ def test_no_tag_is_moved_once_somebody_has_asked_to_stop(make, image, registry):
     assert [key for kind, key, _ in held.journal.entries if "another" in key] == []
 
 
+def test_a_tag_that_another_run_has_moved_on_since_our_dead_claim_is_not_moved_back(make, image, registry):
+    journal, stopping = Journal(), Stopping()
+    moving = Moving(stopping, after=2)
+    moving.tags = {"latest": "sha256:0", "mine": "sha256:0"}
+    settings, held = make(tags=("latest", "mine"), journal=journal, stopping=stopping, registry=lambda *_: moving)
+    journal.observe(push.pushing(registry.host, image, held), digest="sha256:1", stood=dict(moving.tags))
+    with pytest.raises(Stopped):
+        push.publish(registry.host, image, "sha256:1", None, settings, held)
+    assert moving.tags == {"latest": "sha256:1", "mine": "sha256:0"}
+    moving.tags["latest"] = "sha256:2"
+    settings, held = make(tags=("latest", "mine"), journal=journal, registry=lambda *_: moving)
+    push.publish(registry.host, image, "sha256:1", None, settings, held)
+    assert moving.tags == {"latest": "sha256:2", "mine": "sha256:1"}
+
+
 def test_a_registry_that_takes_no_layers_keeps_nobody_who_asks_to_stop(make, lab, image):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"

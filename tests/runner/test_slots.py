@@ -102,6 +102,25 @@ def test_who_lent_its_place_does_not_wait_for_it_when_the_runner_stops(slots, st
     one.wait_until_idle()
 
 
+def test_who_lent_its_place_goes_before_those_who_come_for_one(slots, stopping, clock):
+    one = slots(1)
+    one.take(stopping)
+    assert not one.wanted_back
+
+    def lend():
+        with one.lent(stopping):
+            assert one.take(stopping), "somebody else has it meanwhile"
+            assert one.wanted_back
+
+    lender = Beside(clock, lend)
+    newcomer = Beside(clock, lambda: one.take(stopping))
+    one.give()
+    lender.outcome()
+    assert (newcomer.waits, one.wanted_back) == (True, False)
+    one.give()
+    assert newcomer.outcome()
+
+
 def test_who_stops_waits_for_no_place_that_it_had_lent(slots, stopping):
     one = slots(1)
     one.take(stopping)

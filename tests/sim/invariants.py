@@ -10,7 +10,6 @@ from chalicelib.queue import BadMessage, decode
 from chalicelib.records.run_items import run_of
 
 _ENDS = frozenset(str(end) for end in ENDS)
-_AWAY_S = 1e9
 
 
 class Broken(AssertionError):

@@ -79,9 +79,10 @@ def forgotten_hand_over():
 
 
 PLANTED = {
-    "acknowledged early": acknowledged_early,
-    "no fence": no_fence,
-    "wall-clock lease": wall_clock_lease,
-    "no guard against copies": no_guard_against_copies,
-    "forgotten hand-over": forgotten_hand_over,
+    "acknowledged early": (acknowledged_early, "was deleted while it was"),
+    "no fence": (no_fence, "moved back and forth|went from|and changed|never heard of"),
+    "wall-clock lease": (wall_clock_lease, "was taken from"),
+    "no guard against copies": (no_guard_against_copies, "one body, 2 runs"),
+    "forgotten hand-over": (forgotten_hand_over, "never heard of"),
 }
+"""Each bug, and what is said when it is found."""

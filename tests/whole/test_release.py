@@ -1,33 +1,49 @@
 """A tag on its whole way: built, tested, pushed, and live at Elastic Beanstalk; or not, and then the old version is."""
 
 import json
+from dataclasses import dataclass
+from subprocess import CompletedProcess
 
 import pytest
 
-from chalicelib.model import RunState, WaitingFor
+from chalicelib.model import Run, RunState, WaitingFor
 from infra.local import samples
-from tests.whole.world import wait_for
+from tests.whole.world import Sent, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.cloud]
 
 STARTING = "Environment update is starting."
 
 
+@dataclass(frozen=True)
+class Live:
+    """v1.0.0 of a client, live.
+
+    Args:
+        said: what `tau cancel` said while Elastic Beanstalk worked.
+        between: the run of a push that came after that.
+    """
+
+    sent: Sent
+    run: Run
+    said: CompletedProcess
+    between: Run
+
+
 @pytest.fixture(scope="module")
 def live(installation):
-    """v1.0.0 of a client, live; and the run of a push that was handled while Elastic Beanstalk worked."""
     installation.runners(1)
     installation.create_environment("acme")
     sent = installation.release("acme", "v1.0.0")
     assert sent.answered.status == 202
     wait_for(lambda: installation.run(sent.run).waiting_for is WaitingFor.ENVIRONMENT, "the run to be parked")
+    said = installation.tau("cancel", sent.run)
     between = installation.wait_for_end(installation.push("feature/meanwhile").run)
-    state_then = installation.run(sent.run).state
-    return sent, installation.wait_for_end(sent.run), between, state_then
+    return Live(sent, installation.wait_for_end(sent.run), said, between)
 
 
 def test_a_tag_goes_live(installation, live):
-    sent, run, _, _ = live
+    sent, run = live.sent, live.run
     assert (run.state, run.reason) == (RunState.PASSED, None)
     assert "This is version v1.0.0." in installation.page("acme")
     deployment = run.results["3"].facts["deployment"]
@@ -38,32 +54,35 @@ def test_a_tag_goes_live(installation, live):
 
 
 def test_the_runner_does_other_work_while_elastic_beanstalk_does_its_own(live):
-    _, run, between, state_then = live
-    assert between.state is RunState.PASSED
-    assert state_then is RunState.WAITING
-    assert run.started_at < between.started_at < between.ended_at < run.ended_at
+    assert live.between.state is RunState.PASSED
+    assert live.run.started_at < live.between.started_at < live.run.ended_at
+
+
+def test_a_deployment_that_is_under_way_is_not_cancelled_and_whoever_wants_it_is_told(live):
+    assert (live.said.returncode, live.said.stdout) == (
+        1,
+        f"run {live.run.id} goes on: its deployment is under way, and is not stopped\n",
+    )
+    assert live.run.stop is None
 
 
 def test_the_mail_says_what_is_live_and_where(installation, live):
-    sent, _, _, _ = live
-    (mail,) = installation.mails(sent.run)
+    (mail,) = installation.mails(live.sent.run)
     assert mail.to == ("sam@2pisoftware.com",)
     assert mail.subject.startswith("passed: 2pisoftware/acme_deploy v1.0.0")
     assert "is live on acme-production" in " ".join(mail.text.split())
 
 
 def test_the_log_holds_what_elastic_beanstalk_said(installation, live):
-    sent, _, _, _ = live
-    log = installation.tau("log", sent.run).stdout
+    log = installation.tau("log", live.sent.run).stdout
     assert f"eb: INFO {STARTING}" in log
     assert log.count(STARTING) == 1
 
 
 def test_the_same_tag_delivered_again_deploys_nothing(installation, live):
-    sent, _, _, _ = live
-    again = installation.deliver(sent.webhook)
+    again = installation.deliver(live.sent.webhook)
     assert again.status == 200
-    assert json.loads(again.body)["runs"] == [sent.run]
+    assert json.loads(again.body)["runs"] == [live.sent.run]
     assert installation.messages() == 0
     assert installation.events("acme").count(STARTING) == 1
 

@@ -23,7 +23,7 @@ def say(runner, *numbers):
         time.sleep(0.05)  # the kernel makes one of two that are the same
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT], ids=str)
 def test_an_idle_runner_stops_at_once(runner, number):
     began = time.monotonic()
     say(runner, number)
@@ -31,7 +31,7 @@ def test_an_idle_runner_stops_at_once(runner, number):
     assert time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
 def test_a_runner_finishes_the_run_in_hand_and_takes_no_other(installation, runner, number):
     sent = installation.push(f"feature/last-one-{number}", slow(1))
     installation.wait_for_tests(sent.run)
@@ -69,7 +69,6 @@ def handed_back(installation, start):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_runner_that_is_to_stop_now_hands_its_run_back_within_seconds(handed_back, way):
     code, took_s = handed_back[1][way]
-    print(f"{way}: handed back within {took_s:.1f} s")
     assert code == 0
     assert took_s < 10
 
