@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -37,14 +38,19 @@ class Difference:
 
 
 def differences(known: Mapping[str, Ref], standing: Mapping[str, Standing]) -> list[Difference]:
-    """What moved or appeared, then what is gone, each in the order of names."""
+    """What moved or appeared, then what is gone, each in the order of names, `v1.9` before `v1.10`."""
     moved = [
         Difference(ref, known.get(ref), standing[ref])
-        for ref in sorted(standing)
+        for ref in sorted(standing, key=_natural)
         if ref not in known or known[ref].at != standing[ref].at
     ]
     gone = [Difference(ref, known[ref], None) for ref in sorted(known) if known[ref].at and ref not in standing]
     return moved + gone
+
+
+def _natural(ref: str) -> list[tuple[int, int | str]]:
+    """A key that sorts numbers in a name by their value."""
+    return [(0, int(part)) if part.isascii() and part.isdigit() else (1, part) for part in re.split(r"([0-9]+)", ref)]
 
 
 def is_unsettled(difference: Difference, now: datetime) -> bool:

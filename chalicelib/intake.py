@@ -158,7 +158,8 @@ def accept_again(record: Mapping[str, Json], body: bytes, config: Config) -> Acc
 def _run(job: Job, delivery_id: str, event_index: int, now: datetime) -> Run:
     seed = wire.key(delivery_id, str(event_index), job.pipeline).encode()
     time_part = ULID.from_str(delivery_id).bytes[:6]
-    run_id = str(ULID(time_part + hashlib.sha256(seed).digest()[:10]))
+    # The runs of one delivery are ordered as its events are: of several tags the last one wins an environment.
+    run_id = str(ULID(time_part + event_index.to_bytes(2) + hashlib.sha256(seed).digest()[:8]))
     return Run(id=run_id, delivery=delivery_id, job=job, state=RunState.QUEUED, created_at=now)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chalicelib import intake
 from chalicelib.comparing import Difference, differences, event_of, fingerprint, is_told, is_unsettled
@@ -22,8 +22,12 @@ from chalicelib.records.looks import KnownList, Look
 from chalicelib.records.refs import Ref, ref_place
 from chalicelib.records.table import Place
 
+WATCHED_WITHIN = timedelta(days=7)
+"""A repository that nobody has looked at for longer is looked at as if for the first time: what came about meanwhile is
+not started all at once."""
 # So many go into one delivery: they and their runs are one transaction, and what is lost by a crash is little.
 _AT_ONCE = 20
+_NEXT = timedelta(milliseconds=1)
 _WORDS = {HEADS: "branch", TAGS: "tag", PULLS: "pull request"}
 
 
@@ -81,13 +85,16 @@ def look(client: Client, repository: str, last: Look | None, means: Means, seen:
     store, forge = means.edge.store, client.forge.name
     # Before the forge is asked: whatever is said meanwhile makes the record another one, and then nothing is written.
     known = store.refs_of(forge, repository)
+    if last and means.edge.now() - last.looked_at > WATCHED_WITHIN:
+        last = None
     lists = dict(last.lists if last else {})
     if not means.dry_run:
         store.begin_look(forge, repository, means.edge.now())
     try:
         for listing in client.LISTINGS:
             mine = {ref: one for ref, one in known.items() if ref.startswith(listing.prefixes)}
-            _Comparison(client, repository, listing, mine, means, seen).compare(lists)
+            since = last.looked_at if last else means.edge.now()
+            _Comparison(client, repository, listing, mine, means, seen, since).compare(lists)
     finally:
         if not means.dry_run and (last is None or lists != last.lists):
             store.end_look(forge, repository, lists)
@@ -103,6 +110,7 @@ class _Comparison:
     known: Mapping[str, Ref]
     means: Means
     seen: Sighting
+    since: datetime
 
     def compare(self, lists: dict[str, KnownList]) -> None:
         last = lists.get(self.listing.name)
@@ -173,7 +181,10 @@ class _Comparison:
     def _record(self, certain: Sequence[Difference]) -> None:
         """Write the events and their runs; a ref that somebody has spoken of meanwhile is left out."""
         now = self.means.edge.now()
-        delivery_id = self.means.new_id(now)
+        # It happened after the look before this one. Whatever a webhook has said since then counts as newer: a tag that
+        # was found late must not be deployed over one that came in time.
+        self.since += _NEXT
+        delivery_id = self.means.new_id(self.since)
         forge = self.client.forge
         events = [event_of(one, forge, self.repository, delivery_id) for one in certain]
         while events:

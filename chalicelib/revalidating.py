@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from ulid import ULID
+
 from chalicelib.config import Config, parse
 from chalicelib.edge import Edge
 from chalicelib.errors import NotThere, StaleConfig
@@ -18,7 +20,9 @@ def objection(run: Run, edge: Edge) -> str | None:
     side by side for a moment.
     """
     now = edge.store.in_force()
-    if now is None or now.hash == run.job.config or now.since <= run.created_at:
+    # A run that is done again by hand was planned when the first one was: its id keeps that time.
+    planned_at = ULID.from_str(run.id).datetime
+    if now is None or now.hash == run.job.config or now.since <= planned_at:
         return None
     try:
         config = parse(json.loads(edge.store.config(now.hash)))

@@ -24,6 +24,7 @@ log = logging.getLogger("tau.agent")
 _PAUSE_S = 5
 # A repository that has its share of this runner: its message comes back soon, and others get their turn.
 _TURN_S = 5
+_LONGEST_HIDDEN_S = 900
 # The queue gives a message up that was received fifty times (infra/stack.yml).
 _MOST_TURNS = 30
 _MOST_WATCHED = 10
@@ -170,7 +171,8 @@ class Agent:
     def _watch(self, run: Run, message: Message, received: Received) -> None:
         """Look at a run that somebody holds for one lease of our own clock; take it over if its beat stood still."""
         lease_s = self._edge.settings.lease_s
-        self._edge.queue.hide(received, hidden_s(2 * lease_s))
+        # A second copy of the message of a long run comes back ever more rarely, not 50 times in an hour.
+        self._edge.queue.hide(received, hidden_s(min(2 * lease_s * (1 + received.receives // 5), _LONGEST_HIDDEN_S)))
         if self._watched >= _MOST_WATCHED:
             return
         self._watched += 1

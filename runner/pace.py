@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from chalicelib.clock import steady
+
 
 class Flag(Protocol):
     """`threading.Event`, as far as it is used."""
@@ -55,7 +57,8 @@ class Real:
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.now = now
-        self.monotonic = time.monotonic
+        # Also while the machine sleeps: a runner that wakes up must know how long it was away.
+        self.monotonic = steady
         self.sleep = time.sleep
 
     def flag(self) -> Flag:

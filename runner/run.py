@@ -130,7 +130,7 @@ def enact(
         return Halted(stopped.why, "; ".join(getattr(stopped, "__notes__", ())))
     except Outrun as outrun:
         return Replaced(outrun.by, str(outrun), for_good=True)
-    except TauError as error:
+    except (TauError, OSError) as error:
         # Before the first step or between two: no engine, no disk, an action that this runner does not know.
         log.warning("run broke", extra={"run": run.id, "error": str(error)})
         return _broken(run, str(error), run.results, tools)
@@ -152,7 +152,7 @@ def replaced(run: Run, tools: Tools, stopping: Stopping | None = None) -> Replac
     source, ref = run.job.source, run.job.event.ref or ""
     try:
         newer = superseding.successor(run, rivals, lambda: tools.workspace.ancestry(source, ref, stopping=stopping))
-    except TauError as error:
+    except (TauError, OSError) as error:
         # A repository that cannot be reached is the next step's to tell.
         log.warning("cannot say which push is newer", extra={"run": run.id, "error": str(error)})
         return None

@@ -20,6 +20,7 @@ from chalicelib.errors import StepFailed
 from chalicelib.reports.words import duration
 from runner.aside import aside, settled
 from runner.context import Context
+from runner.stopping import Stopped
 
 _CUT = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, StreamParseError, OSError)
 
@@ -87,7 +88,9 @@ def _messages(what: str, stream: Any, context: Context) -> Iterator[Mapping[str,
 
 
 def _go_on(what: str, context: Context) -> None:
-    context.stopping.check()
+    # Not `check`: while AWS is away for a minute nothing is lost by building on. What comes after makes sure.
+    if context.stopping.why is not None:
+        raise Stopped(context.stopping.why)
     if context.remaining_s() <= 0:
         raise _too_long(what, context)
 

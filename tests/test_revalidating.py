@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from ulid import ULID
 
 from chalicelib.config import parse
 from chalicelib.plan import plan
@@ -115,7 +116,7 @@ def test_the_ci_yml_that_planned_the_run_is_not_asked(edge):
 @pytest.mark.parametrize("since", [-60, 0])
 def test_a_ci_yml_that_was_there_before_the_run_says_nothing_about_it(edge, since):
     in_force(edge, OTHER, since)
-    assert objection(run(1, job=planned()), edge) is None
+    assert objection(run(1, job=planned(), id=str(ULID.from_datetime(NOW))), edge) is None
 
 
 def test_where_nobody_has_said_what_is_in_force_there_is_no_objection(edge):

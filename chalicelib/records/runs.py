@@ -24,7 +24,8 @@ SILENT_AFTER = timedelta(minutes=5)
 MOST_ATTEMPTS = 5
 """Claims that died before a run is ended instead of tried again."""
 LOCK_AGAIN_AFTER = timedelta(seconds=60)
-"""A parked run is woken for another try when nobody told it that its lock is free."""
+"""A parked run is woken for another try when nobody told it that its lock is free; the longer it waits, the rarer."""
+_LOCK_AGAIN_AT_MOST = timedelta(minutes=10)
 
 
 class RunRecords:
@@ -216,10 +217,11 @@ class RunRecords:
 
     def park_for_lock(self, run: Run, now: datetime) -> bool:
         """Queued to waiting in the lock's line; False when the lock came free meanwhile, or the run moved."""
+        pause = min(max(LOCK_AGAIN_AFTER, (now - run.created_at) / 4), _LOCK_AGAIN_AT_MOST)
         change = Change(
             run_place(run.id),
             when=_as_read(run, RunState.QUEUED) & may_become(RunState.WAITING),
-            values=_parked(WaitingFor.LOCK, now + LOCK_AGAIN_AFTER, f"another run holds {run.job.lock}"),
+            values=_parked(WaitingFor.LOCK, now + pause, f"another run holds {run.job.lock}"),
         )
         try:
             self.table.transact([change, awaited(run.job.lock, run.id)])

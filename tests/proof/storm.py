@@ -27,7 +27,7 @@ from tests.proof.verdict import Verdict, is_over, runs_of
 from tests.proof.watched import Watched
 
 SYSTEM = "tau-storm"
-LEASE_S = 5
+LEASE_S = 3
 _RUNNERS, _SENDERS = 4, 4
 _LOOK_S = 1
 _STILL_S = 5

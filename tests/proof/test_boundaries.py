@@ -14,12 +14,12 @@ from chalicelib.model import RunState
 from tests.proof.chance import chance
 from tests.proof.interceptor import Fault
 from tests.proof.once import CLIENT, PATIENCE_S, Trial
-from tests.proof.writes import LISTED, Writes
+from tests.proof.writes import Writes, listed
 from tests.whole.world import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
 
-CASES = [(*line.split(": "), side) for line in LISTED.read_text().splitlines() for side in ("before", "after")]
+CASES = [(kind, name, side) for kind, name in listed() for side in ("before", "after")]
 HOW_MANY = os.environ.get("TAU_BOUNDARIES", "4")
 
 
@@ -43,8 +43,8 @@ def test_the_list_names_every_write_of_a_push_and_of_a_tag(installation):
         with noted(installation) as names:
             assert installation.wait_for_end(begin().run, PATIENCE_S).state is RunState.PASSED
             wait_for(lambda: installation.messages() == 0, "its message to be deleted")
-        found += [f"{kind}: {name}" for name in names]
-    assert sorted(found) == sorted(LISTED.read_text().splitlines()), "write it down: " + "\n".join(found)
+        found += [(kind, name) for name in names]
+    assert sorted(found) == sorted(listed()), "\n".join(["write them down:", *map(": ".join, found)])
 
 
 @pytest.mark.parametrize(("kind", "name", "side"), chosen())

@@ -14,7 +14,7 @@ from tests.whole.world import world
 pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
 
 DELIVERIES = int(os.environ.get("TAU_STORM", "40"))
-_KILL_EVERY_S = 3
+_KILL_EVERY_S = 6
 
 
 def test_a_storm_loses_nothing_does_nothing_twice_and_leaves_nobody_guessing(engine, tmp_path):

@@ -19,7 +19,7 @@ _COPIES = _FORGED = 0.05
 _TAGS = 0.06
 _LATE = 8
 # So many pushes fall upon one branch, on average.
-_TO_A_BRANCH = 1.5
+_TO_A_BRANCH = 2
 
 
 class Kind(StrEnum):
@@ -108,7 +108,8 @@ def create(world: World) -> None:
             world.create(GITHUB, repository, samples.hello())
     for client in CLIENTS:
         world.create(BITBUCKET, f"2pisoftware/{client}_deploy", samples.client("v0"))
-        world.create_environment(client)
+    with ThreadPoolExecutor(len(CLIENTS)) as pool:
+        list(pool.map(world.create_environment, CLIENTS))
 
 
 def _files(world: World, version: str) -> dict[str, str]:

@@ -11,8 +11,7 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from chalicelib.model import ENDS, RunState
 
-LISTED = Path(__file__).with_name("boundaries.txt")
-"""The writes of a push and of a tag, in their order: `push: claim`, …"""
+_LISTED = Path(__file__).with_name("boundaries.txt")
 # What only time makes: a message that stays hidden, a poll.
 _BY_TIME = frozenset({"ChangeMessageVisibility", "ReceiveMessage"})
 _ASKS = re.compile(r"(GET|HEAD|Get|Describe|List|Query|Scan|BatchGet|Check)")
@@ -39,6 +38,11 @@ class Writes:
             # How often a deployment is looked at is the environment's affair.
             most = 1 if word.startswith("deployment ") else 2
             return word + ", again" * (self._counted[word] - 1) if self._counted[word] <= most else None
+
+
+def listed():
+    """(`push` or `tag`, a write of it), in their order, as boundaries.txt has them."""
+    return [tuple(line.split(": ", maxsplit=1)) for line in _LISTED.read_text().splitlines()]
 
 
 def written(call):

@@ -134,12 +134,12 @@ def test_whoever_asks_to_stop_does_not_wait_for_a_suite_that_does_not_listen(lab
     with within(10), stopping_soon(stopping, why), pytest.raises(Stopped) as stopped:
         watched(lab, engine, wanted("sh", "-c", script), stopping, timeout_s=600)
     assert stopped.value.why is why
-    assert engine.asked[0] == {Why.ASKED: "stop", Why.LOST: "kill"}[why]
+    assert engine.asked[0] == "kill"
     assert engine.attached[0]._response.raw.closed
     assert lab.containers() == []
 
 
-def test_a_suite_is_asked_before_it_is_killed(lab, wanted):
+def test_what_has_a_grace_is_asked_before_it_is_killed(lab, wanted):
     script, log, stopping = "trap 'echo bye; exit 0' TERM; echo begun; sleep 600 & wait", Log(), Stopping()
     with (
         containers.created(lab.client, wanted("sh", "-c", script), "none") as container,
@@ -147,7 +147,7 @@ def test_a_suite_is_asked_before_it_is_killed(lab, wanted):
         stopping_soon(stopping),
         pytest.raises(Stopped),
     ):
-        containers.watch(lab.client, container, log, Limits(600), stopping)
+        containers.watch(lab.client, container, log, Limits(600, asked_grace_s=2), stopping)
     assert log.text == "begun\nbye\n"
 
 

@@ -30,8 +30,9 @@ HOST = "code.example:5000"
 IMAGE = "2pisoftware/app"
 ENVIRONMENT = "app-production"
 SETTINGS = Settings("sim", "tau-sim", "tau-sim", "tau-sim", "tau@example.com", "tau-sim", lease_s=12, retry_s=5)
-LONGEST_S = 6 * 3600.0
+LONGEST_S = 24 * 3600.0
 """So long after the last fault something is wrong: nothing in here waits for longer."""
+_LAGGING_S = 300
 _FORGE = f"github.com/{REPOSITORY}"
 
 
@@ -74,6 +75,7 @@ class World:
             changed=self._changed,
             point=self.faults.point,
             nasty=self.dice,
+            lag=self._lag if self.dice.random() < 0.5 else None,
         )
         self.cloud.put_secret("hook-test", SECRET)
         self.cloud.beanstalk.add_environment(ENVIRONMENT, "app", takes_s=5 + self.random() * 30)
@@ -84,6 +86,7 @@ class World:
         self.place_of_images = HOST, IMAGE
         self._ids = 0
         self._news = Flag(self.scheduler)
+        self.jobs = self.dice.choice([1, 2, 4])
         self.supersede = self.dice.choice(["queued", "queued", "running", "never"])
         self.config_form = form(self.supersede)
         self.config = config(self.supersede)
@@ -97,6 +100,11 @@ class World:
 
     def scheduler_flag(self):
         return Flag(self.scheduler)
+
+    def _lag(self, index, waiting):
+        """How many of an index's newest updates are not seen yet: few, and not for long."""
+        del index
+        return min(waiting, int(self.random() * 3)) if self.scheduler.time < _LAGGING_S else 0
 
     # --- the queue's long polls -------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class World:
             registry=self.cloud.registries.open,
             open_log=Quiet,
         )
-        agent = process.agent = Agent(tools, "default", jobs=2)
+        agent = process.agent = Agent(tools, "default", jobs=self.jobs)
         helper = Helper(edge, process.name, dict, agent.parked, agent.stopping, pace)
         self.runners[process.name] = process
         self.scheduler.start(process, partial(self._serve, process, agent))

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from operator import attrgetter
 
 import pytest
 
@@ -23,7 +24,9 @@ def say(runner, *numbers):
         time.sleep(0.05)  # the kernel makes one of two that are the same
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT], ids=str)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT], ids=attrgetter("name")
+)
 def test_an_idle_runner_stops_at_once(runner, number):
     began = time.monotonic()
     say(runner, number)
@@ -31,7 +34,7 @@ def test_an_idle_runner_stops_at_once(runner, number):
     assert time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=attrgetter("name"))
 def test_a_runner_finishes_the_run_in_hand_and_takes_no_other(installation, runner, number):
     sent = installation.push(f"feature/last-one-{number}", slow(1))
     installation.wait_for_tests(sent.run)
