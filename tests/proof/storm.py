@@ -30,7 +30,9 @@ SYSTEM = "tau-storm"
 LEASE_S = 3
 _RUNNERS, _SENDERS = 4, 4
 _LOOK_S = 1
-_STILL_S = 5
+_HURRY_AFTER_S = 5
+# A runner that falls silent is looked for after five minutes; whatever lies still for longer is lost.
+_LOST_AFTER_S, _LOST_AFTER_HURRYING_S = 400, 60
 # A forge, or whoever reads its delivery log, sends again what was answered with 5xx.
 _TRIES = 5
 
@@ -89,9 +91,14 @@ class Storm:
             waiting = _Waiting(self.world, self._promised(), hurried=self.hurried)
             services.tend_until(waiting.is_over, self.kill_every_s, _LOOK_S)
             self.seconds = time.monotonic() - began_s
-            services.tend_until(lambda: self.world.messages() == 0, 0, _LOOK_S)
+            self._calm(services)
         finally:
             services.stop()
+
+    def _calm(self, services: Services) -> None:
+        """Until the last copies of messages are deleted; a while, at most."""
+        until_s = time.monotonic() + _LOST_AFTER_HURRYING_S
+        services.tend_until(lambda: self.world.messages() == 0 or time.monotonic() > until_s, 0, _LOOK_S)
 
     def _warm(self) -> None:
         """As many functions as there are senders, as where webhooks come all day."""
@@ -119,21 +126,24 @@ class Storm:
 
 
 class _Waiting:
-    """For the runs that are not over yet."""
+    """For the runs that are not over yet, as long as anything moves."""
 
     def __init__(self, world, runs, *, hurried):
         self._world, self._hurried = world, hurried
         self._open = dict.fromkeys(runs)
-        self._moved_at_s = time.monotonic()
+        self._moved_at_s = self._hurried_at_s = time.monotonic()
 
     def is_over(self):
-        now = {run: self._world.run(run) for run in self._open}
-        left = {run: (it.state, it.epoch, len(it.results)) for run, it in now.items() if not is_over(it)}
-        if left != self._open:
-            self._open, self._moved_at_s = left, time.monotonic()
-        elif self._hurried and time.monotonic() - self._moved_at_s > _STILL_S:
+        runs = [self._world.run(run) for run in self._open]
+        # Not its state: a run may be woken again and again, and find its lock held by one that is lost.
+        seen = {run.id: (run.epoch, len(run.results)) for run in runs if not is_over(run)}
+        now_s = time.monotonic()
+        if seen != self._open:
+            self._open, self._moved_at_s = seen, now_s
+        if self._hurried and now_s - max(self._moved_at_s, self._hurried_at_s) > _HURRY_AFTER_S:
             self._hurry()
-        return not self._open
+        lost_after_s = _LOST_AFTER_HURRYING_S if self._hurried else _LOST_AFTER_S
+        return not self._open or now_s - self._moved_at_s > lost_after_s
 
     def _hurry(self):
         for run in self._open:
@@ -141,7 +151,7 @@ class _Waiting:
             with contextlib.suppress(ClientError):
                 self._world.make_due(run)
         self._world.cloud.tick()
-        self._moved_at_s = time.monotonic()
+        self._hurried_at_s = time.monotonic()
 
 
 def blown(world: Coast, number: int, kill_every_s: float, *, hurried: bool) -> Verdict:

@@ -20,7 +20,7 @@ from tests.whole.world import wait_for
 pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
 
 CASES = [(kind, name, side) for kind, name in listed() for side in ("before", "after")]
-HOW_MANY = os.environ.get("TAU_BOUNDARIES", "4")
+HOW_MANY = os.environ.get("TAU_BOUNDARIES", "2")
 
 
 def chosen():

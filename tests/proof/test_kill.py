@@ -1,6 +1,6 @@
 """Runners killed with -9 at random moments of a run: another finishes it, nothing is lost, nothing is done twice.
 
-TAU_KILLS says how often (3); TAU_SEED=… repeats the same moments.
+TAU_KILLS says how often (2); TAU_SEED=… repeats the same moments.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.whole.world import slow, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
 
-KILLS = int(os.environ.get("TAU_KILLS", "3"))
+KILLS = int(os.environ.get("TAU_KILLS", "2"))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A storm of webhooks, with runners that are killed all the while: 0 lost, 0 twice, everybody told, nothing left.
 
-TAU_STORM says how many deliveries (40); `python -m tests.proof.storm` is the same with more of them, and figures.
+TAU_STORM says how many deliveries (24); `python -m tests.proof.storm` is the same with more of them, and figures.
 """
 
 import os
@@ -13,7 +13,7 @@ from tests.whole.world import world
 
 pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
 
-DELIVERIES = int(os.environ.get("TAU_STORM", "40"))
+DELIVERIES = int(os.environ.get("TAU_STORM", "24"))
 _KILL_EVERY_S = 6
 
 

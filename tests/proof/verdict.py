@@ -150,7 +150,7 @@ class Verdict:
             releases = [run for run, letter in self.letters.items() if letter.image == f"2pisoftware/{client}"]
             if not releases:
                 continue
-            newest, live = self.runs[max(releases)], self._world.environment_of(client)["VersionLabel"]
+            newest, live = self.runs[max(releases)], self._world.environment_of(client).get("VersionLabel", "")
             label = f"{self.letters[newest.id].tag}-"
             if newest.state is RunState.SUPERSEDED or (newest.state is RunState.PASSED and not live.startswith(label)):
                 yield f"{client}-production runs {live}; its newest release is run {newest.id}, {newest.state}"

@@ -12,7 +12,7 @@ from tests.sim.invariants import Broken
 from tests.sim.planted import PLANTED
 from tests.sim.world import World
 
-SCHEDULES = int(os.environ.get("TAU_SCHEDULES", "3000"))
+SCHEDULES = int(os.environ.get("TAU_SCHEDULES", "2000"))
 WITHIN_S = 10
 # What makes each bug show: one that needs a frozen runner is not looked for by killing it.
 ODDS = {"no fence": Odds(kill=0, freeze=40, throttle=0, lost=0, repeat=0, slow=5, most=12)}
