@@ -1,7 +1,7 @@
 """Runners killed with -9 right before or after each of the writes of a run: where time alone would rarely hit.
 
 boundaries.txt beside this file names them all; a run that writes anything else fails the first test here.
-TAU_BOUNDARIES says how many are tried (4, or `all`); TAU_SEED=… chooses the same ones again.
+TAU_BOUNDARIES says how many are tried (2, or `all`); TAU_SEED=… chooses the same ones again.
 """
 
 import os

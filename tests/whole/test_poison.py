@@ -1,5 +1,7 @@
 """A run that kills its runner each time: it ends, its repository is left alone, and a person lets it go on."""
 
+import re
+
 import pytest
 
 from chalicelib.model import Message, RunState, WaitingFor
@@ -53,7 +55,8 @@ def test_it_stands_in_the_dead_letters_its_repository_is_parked_and_others_go_on
     assert other.state is RunState.PASSED
     assert installation.run(parked.run).state is RunState.WAITING
     said = installation.tau("redrive", run.id)
-    assert f"{REPOSITORY} is not parked any more, 1 run woken" in said.stdout
+    # The new run may be parked before its repository is let go.
+    assert re.search(f"{REPOSITORY} is not parked any more, [12] runs? woken", said.stdout)
     (again,) = (one for one in installation.edge.store.runs_of_commit(killer[0].commit, 9) if one.id != run.id)
     ends = [installation.wait_for_end(run_id).state for run_id in (again.id, parked.run)]
     assert ends == [RunState.PASSED, RunState.PASSED]
