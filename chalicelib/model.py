@@ -21,6 +21,8 @@ class Provider(StrEnum):
     GITHUB = "github"
     BITBUCKET_CLOUD = "bitbucket_cloud"
     BITBUCKET_SERVER = "bitbucket_server"
+    TAU = "tau"
+    """Our own: what is about no forge's repository. It is nothing that ci.yml's `forges` may name."""
 
 
 class EventKind(StrEnum):
@@ -77,10 +79,16 @@ class Supersede(StrEnum):
 
 
 class Origin(StrEnum):
-    """Who brought a delivery: a forge's webhook, or our own look at the forge."""
+    """Who brought a delivery: a forge's webhook, or we ourselves.
+
+    *reconciled*: a look at the forge. *image*: a run that pushed an image. *schedule*: the time. *manual*: a person.
+    """
 
     WEBHOOK = "webhook"
     RECONCILED = "reconciled"
+    IMAGE = "image"
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
 
 
 class StepStatus(StrEnum):
@@ -168,8 +176,25 @@ class Pull:
 
 
 @dataclass(frozen=True)
+class PushedImage:
+    """An image that stands under a tag in a registry.
+
+    Args:
+        name: without host and tag: `2pisoftware/cmfive`.
+        digest: of its manifest, `sha256:…`.
+        run: which run pushed it.
+    """
+
+    registry: str
+    name: str
+    tag: str
+    digest: str
+    run: str
+
+
+@dataclass(frozen=True)
 class Event:
-    """What happened to one ref of one repository.
+    """What happened to one ref of one repository, or to an image.
 
     Args:
         forge: a name from ci.yml's `forges`, such as github.com.
@@ -181,6 +206,7 @@ class Event:
         commit: what to check out; None = nothing to build.
         truncated: the payload does not list every commit.
         pull: which pull request, where it is about one.
+        image: what was pushed, where the kind is `image`; then `forge` is `tau`, and there is no repository.
         reason: why it is `ignored`, in words; None otherwise.
     """
 
@@ -203,6 +229,7 @@ class Event:
     repository_id: str | None = None
     fork: bool = False
     pull: Pull | None = None
+    image: PushedImage | None = None
     reason: str | None = None
 
 
