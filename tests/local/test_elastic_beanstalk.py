@@ -104,6 +104,7 @@ def live(s3, docker_client, system):
     with ElasticBeanstalk(docker_client, s3, system, 0.02, answer_timeout_s=2) as service, client_of(service) as client:
         client.create_application(ApplicationName="crm")
         yield client
+        print(*messages(client), sep="\n")  # noqa: T201 - pytest shows it of a test that fails
 
 
 def containers_of(docker_client, system):

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from chalicelib.model import Run
 from infra.local import samples
 from infra.local.cloud import ROOT
 from infra.local.engine import Engine
@@ -189,6 +190,13 @@ class World(Seen):
                 sqs.send_message(QueueUrl=queue, MessageBody="for nobody")
             time.sleep(_EMULATOR_LOOKS_AFTER_S)
             sqs.purge_queue(QueueUrl=queue)
+
+    def wait_for_end(self, run_id: str, timeout_s: float = 120, seen: Callable[[Run], None] | None = None) -> Run:
+        """The run at its end; what it said on the way is printed, which pytest shows of a test that fails."""
+        run = super().wait_for_end(run_id, timeout_s, seen)
+        lines = [line for step in run.results.values() for line in step.lines]
+        print(f"{run.id} ({run.job.pipeline}) {run.state}: {run.reason}", *lines, sep="\n    ")  # noqa: T201 - as said
+        return run
 
     def tau(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The `tau` command as a person runs it."""
