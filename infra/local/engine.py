@@ -113,8 +113,8 @@ def start_engine(folder: Path | None = None, *, apart: bool = False) -> Engine:
     Args:
         folder: where everything of it lies; None = a new temporary folder. It is removed when the engine stops. Keep
             the path short: the address of a Unix socket holds 107 bytes.
-        apart: in a network of its own, for a second engine beside another: two in one network take each other's
-            bridge away (one with --bridge=none removes docker0 on its start). Its containers reach nobody.
+        apart: in a network of its own, for a second engine beside another: two in one network flush each other's
+            rules of the firewall. Its containers reach nobody.
 
     Raises:
         NoEngine: it cannot run here.
@@ -122,7 +122,8 @@ def start_engine(folder: Path | None = None, *, apart: bool = False) -> Engine:
     dockerd = _dockerd()
     folder = folder or Path(tempfile.mkdtemp(prefix="tau-engine-"))
     folder.mkdir(parents=True, exist_ok=True)
-    argv = (sys.executable, "-m", "infra.local.keeper", str(folder), *_command(dockerd, folder, apart=apart))
+    where = "apart" if apart else "here"
+    argv = (sys.executable, "-m", "infra.local.keeper", where, str(folder), *_command(dockerd, folder))
     engine = Engine(f"unix://{folder}/docker.sock", started=True, _folder=folder)
     engine._keeper = processes.start("dockerd", argv, folder / "keeper.log", cwd=ROOT)  # noqa: SLF001  # its own maker
     try:
@@ -199,12 +200,11 @@ def _dockerd() -> str:
     return path
 
 
-def _command(dockerd: str, folder: Path, *, apart: bool) -> tuple[str, ...]:
+def _command(dockerd: str, folder: Path) -> tuple[str, ...]:
     # A configuration of its own: options of /etc/docker/daemon.json that are also given here are an error.
     config = folder / "daemon.json"
     config.write_text("{}\n")
     return (
-        *(("unshare", "--net", "--") if apart else ()),
         dockerd,
         f"--config-file={config}",
         f"--host=unix://{folder}/docker.sock",

@@ -16,17 +16,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from infra.local import firewall, processes
+from infra.local import bridge, firewall, processes
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 GRACE_S = 25
 """How long the engine may take to stop its containers and itself."""
 
 
-def keep(folder: Path, argv: Sequence[str]) -> int:
-    """Run the command until it ends or we are told to; returns its exit code."""
+def keep(folder: Path, argv: Sequence[str], *, apart: bool) -> int:
+    """Run dockerd until it ends or we are told to; returns its exit code.
+
+    Args:
+        apart: in a network of its own, where docker0 is nobody else's.
+    """
     parent = os.getppid()
     rules, bridges, forwarding = firewall.read(), _bridges(), FORWARDING.read_text()
+    own = None if apart else bridge.make()
+    argv = ("unshare", "--net", "--", *argv) if apart else (*argv, *([f"--bridge={own}"] if own else ()))
     daemon = processes.start("engine", argv, folder / "engine.log")
     told = False
 
@@ -39,6 +45,8 @@ def keep(folder: Path, argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, tell)
     signal.signal(signal.SIGALRM, lambda _signal, _frame: daemon.process.kill())
     code = daemon.process.wait()
+    if own:
+        _quietly("ip", "link", "delete", own)
     if not _other_engine():
         _restore(rules, bridges)
         FORWARDING.write_text(forwarding)
@@ -67,8 +75,8 @@ def _command(path: Path) -> str:
 
 
 def _restore(rules: str, bridges: set[str]) -> None:
-    for bridge in _bridges() - bridges:
-        _quietly("ip", "link", "delete", bridge)
+    for name in _bridges() - bridges:
+        _quietly("ip", "link", "delete", name)
     for argv in firewall.undo(rules, firewall.read()):
         _quietly(*argv)
 
@@ -88,4 +96,4 @@ def _quietly(*argv: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(keep(Path(sys.argv[1]), sys.argv[2:]))
+    sys.exit(keep(Path(sys.argv[2]), sys.argv[3:], apart=sys.argv[1] == "apart"))

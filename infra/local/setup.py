@@ -71,6 +71,7 @@ def http_backend_there() -> bool:
 NEEDS = (
     Need("docker.io", "the Docker engine that builds and tests", engine_there),
     Need("iptables", "the engine's networks", lambda: DOCKER_SOCKET.exists() or find("iptables") is not None),
+    Need("iproute2", "a network that is the engine's alone", lambda: DOCKER_SOCKET.exists() or find("ip") is not None),
     Need("docker-registry", "a real image registry to push to", lambda: find("docker-registry") is not None),
     Need("apache2-utils", "htpasswd, the registry's users", lambda: find("htpasswd") is not None),
     Need("busybox-static", "the base image of the samples (takes the place of busybox)", static_busybox_there),
