@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
@@ -40,14 +41,45 @@ class Forge:
         return Source(self.name, repository, self.clone.replace("{repository}", repository), self.key)
 
 
+class TriggerKind(StrEnum):
+    """What a pipeline may answer to, as ci.yml says it."""
+
+    PUSH = "push"
+    BRANCH = "branch"
+    TAG = "tag"
+    IMAGE = "image"
+    PULL_REQUEST = "pull_request"
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When a pipeline answers to one kind of event.
+
+    Args:
+        names: globs: of branches, tags, images with their tags, or a pull request's target; one must match.
+        except_: globs that must not.
+        paths: globs of which one must match a changed file; none given = any change.
+        cron, timezone, ref: of a schedule; `ref` is a branch's name or a full ref, None = the default branch.
+    """
+
+    names: tuple[str, ...] = ()
+    except_: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    cron: str | None = None
+    timezone: str = "UTC"
+    ref: str | None = None
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A rule of ci.yml.
 
     Args:
-        repository: `forge/owner/name`; the name may hold globs and captures.
+        repository: `forge/owner/name`; the name may hold globs and captures. Of a pipeline that answers to no
+            repository's events and names none, it is the one that its image is built from.
         except_: names, or `owner/name`, of repositories that the pattern catches and should not.
-        triggers: `push` and `tag` -> globs.
         steps: with placeholders still in them, as `{"template": …, "sink": …}`.
         sources: `forge/owner/name` of every repository that the steps name.
         lock: like a setting of a step; None = pipeline + repository + ref.
@@ -57,7 +89,7 @@ class Pipeline:
     name: str
     repository: str
     except_: tuple[str, ...]
-    triggers: Mapping[str, tuple[str, ...]]
+    triggers: Mapping[TriggerKind, Trigger]
     steps: tuple[Step, ...]
     sources: tuple[str, ...]
     notify: Notify
@@ -139,12 +171,23 @@ def _forge(name: str, forge: Mapping[str, Json]) -> Forge:
     )
 
 
+def _trigger(said: Mapping[str, Json]) -> Trigger:
+    return Trigger(
+        names=tuple(said.get("names", ())),
+        except_=tuple(said.get("except", ())),
+        paths=tuple(said.get("paths", ())),
+        cron=said.get("cron"),
+        timezone=said.get("timezone", "UTC"),
+        ref=said.get("ref"),
+    )
+
+
 def _pipeline(pipeline: Mapping[str, Json]) -> Pipeline:
     return Pipeline(
         name=pipeline["name"],
         repository=pipeline["repository"],
         except_=tuple(pipeline["except"]),
-        triggers={kind: tuple(globs) for kind, globs in pipeline["triggers"].items()},
+        triggers={TriggerKind(kind): _trigger(said) for kind, said in pipeline["triggers"].items()},
         steps=tuple(Step(step["action"], step["settings"]) for step in pipeline["steps"]),
         sources=tuple(pipeline["sources"]),
         notify=Notify(tuple(pipeline["notify"]["to"]), pipeline["notify"]["on"]),

@@ -169,10 +169,13 @@ class Pull:
 
     Args:
         head: its newest commit, as much of the hash as the forge tells; None = it is not open any more.
+        branch, target: the branch that it brings, and the one that it wants to go into.
     """
 
     number: int
     head: str | None = None
+    branch: str | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,9 @@ class Event:
         commit: what to check out; None = nothing to build.
         truncated: the payload does not list every commit.
         pull: which pull request, where it is about one.
-        image: what was pushed, where the kind is `image`; then `forge` is `tau`, and there is no repository.
+        image: what was pushed, where the kind is `image`; then `forge` is `tau`, there is no repository, and `name` is
+            the image's with its tag.
+        pipeline: the only pipeline that it is for, where the kind is `schedule` or `manual`.
         reason: why it is `ignored`, in words; None otherwise.
     """
 
@@ -230,7 +235,13 @@ class Event:
     fork: bool = False
     pull: Pull | None = None
     image: PushedImage | None = None
+    pipeline: str | None = None
     reason: str | None = None
+
+    @property
+    def line(self) -> str:
+        """What it is one of a line of: events of the same forge, repository and line may take each other's place."""
+        return self.ref or self.name or ""
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from chalicelib.config import Config, Pipeline
+from chalicelib.config import Config, Pipeline, Trigger, TriggerKind
 from chalicelib.errors import CannotFit
 from chalicelib.fit import Sink, fill, shown
 from chalicelib.globs import capture, is_literal, matches
 from chalicelib.model import Event, EventKind, Job, Json, Source, Step, Verdict
 
-# A branch that is created is pushed to as well; what is deleted never runs anything.
-_TRIGGER: Mapping[EventKind, str] = {
-    EventKind.PUSH: "push",
-    EventKind.BRANCH_CREATED: "push",
-    EventKind.TAG_CREATED: "tag",
+# A branch that is created is pushed to as well.
+_ANSWERING: Mapping[EventKind, tuple[TriggerKind, ...]] = {
+    EventKind.PUSH: (TriggerKind.PUSH, TriggerKind.BRANCH),
+    EventKind.BRANCH_CREATED: (TriggerKind.PUSH, TriggerKind.BRANCH),
+    EventKind.BRANCH_DELETED: (TriggerKind.BRANCH,),
+    EventKind.TAG_CREATED: (TriggerKind.TAG,),
+    EventKind.PULL_REQUEST: (TriggerKind.PULL_REQUEST,),
+    EventKind.IMAGE: (TriggerKind.IMAGE,),
+    EventKind.SCHEDULE: (TriggerKind.SCHEDULE,),
+    # Whatever it answers to by itself, a person may start it.
+    EventKind.MANUAL: tuple(TriggerKind),
 }
-_REF = {"push": "refs/heads/", "tag": "refs/tags/"}
-_WORD = {"push": "branch", "tag": "tag"}
+_BY_NAME = frozenset({EventKind.SCHEDULE, EventKind.MANUAL})
+_HEADS, _TAGS = "refs/heads/", "refs/tags/"
+_REFS = {
+    EventKind.PUSH: _HEADS,
+    EventKind.BRANCH_CREATED: _HEADS,
+    EventKind.BRANCH_DELETED: _HEADS,
+    EventKind.TAG_CREATED: _TAGS,
+}
+OF_A_REPOSITORY = frozenset(
+    {TriggerKind.PUSH, TriggerKind.BRANCH, TriggerKind.TAG, TriggerKind.PULL_REQUEST},
+)
+"""The triggers that a forge's events pull."""
 
 _REPOSITORY = re.compile(r"(?!\.\.?/)[A-Za-z0-9._][A-Za-z0-9._-]*/(?!\.\.?\Z)[A-Za-z0-9._][A-Za-z0-9._-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -34,6 +50,14 @@ class Plan:
     verdicts: tuple[Verdict, ...]
 
 
+_WORD = {
+    **dict.fromkeys((EventKind.PUSH, EventKind.BRANCH_CREATED, EventKind.BRANCH_DELETED), "branch"),
+    EventKind.TAG_CREATED: "tag",
+    EventKind.IMAGE: "image",
+    EventKind.PULL_REQUEST: "a pull request into",
+}
+
+
 def plan(event: Event, config: Config) -> Plan:
     """What an event starts; never an exception, whatever the event holds."""
     refused = _nothing_to_do(event)
@@ -44,7 +68,7 @@ def plan(event: Event, config: Config) -> Plan:
         try:
             caught = _catch(event, pipeline)
             reason = _answer(event, pipeline)
-            jobs.append(_job(event, pipeline, caught, config))
+            jobs.append(_job(_to_build(event), pipeline, caught, config))
         except (_No, CannotFit) as error:
             verdicts.append(Verdict(pipeline.name, matched=False, reason=str(error)))
         else:
@@ -53,14 +77,15 @@ def plan(event: Event, config: Config) -> Plan:
 
 
 def is_watched(forge: str, repository: str, config: Config) -> bool:
-    """Whether any pipeline is about this repository, whatever it answers to."""
+    """Whether any pipeline answers to what happens in this repository."""
     event = Event(forge, config.forges[forge].provider, "", EventKind.PUSH, repository)
     if _nothing_to_do(event):
         return False
     for pipeline in config.pipelines:
         with contextlib.suppress(_No):
             _catch(event, pipeline)
-            return True
+            if pipeline.triggers.keys() & OF_A_REPOSITORY:
+                return True
     return False
 
 
@@ -72,6 +97,8 @@ def _nothing_to_do(event: Event) -> str | None:
     """Why no pipeline at all can answer; None where one might."""
     if event.kind is EventKind.IGNORED:
         return event.reason or "the event is ignored"
+    if event.kind is EventKind.IMAGE:
+        return None
     if event.repository is None:
         return f"{_a(event)} names no repository"
     if not _REPOSITORY.fullmatch(event.repository):
@@ -83,8 +110,12 @@ def _catch(event: Event, pipeline: Pipeline) -> Mapping[str, str]:
     """What the captures of the pipeline's repository caught.
 
     Raises:
-        _No: it is about another repository.
+        _No: it is about another repository, or for another pipeline.
     """
+    if event.kind is EventKind.IMAGE:
+        return {}
+    if event.kind in _BY_NAME and event.pipeline != pipeline.name:
+        raise _No(f"{_a(event)} of {event.pipeline}, not of this pipeline")
     forge, _, pattern = pipeline.repository.partition("/")
     name = event.repository or ""
     caught: dict[str, str] | None = None
@@ -105,23 +136,71 @@ def _answer(event: Event, pipeline: Pipeline) -> str:
     Raises:
         _No: it does not, and why.
     """
-    kind = _TRIGGER.get(event.kind)
-    if kind is None:
+    kinds = _ANSWERING.get(event.kind)
+    if kinds is None:
         raise _No(f"{_a(event)} starts nothing")
-    globs = pipeline.triggers.get(kind)
-    if globs is None:
-        raise _No(f"a {_WORD[kind]}, and this pipeline answers to: {', '.join(sorted(pipeline.triggers))}")
-    name = event.name or ""
-    if event.ref != _REF[kind] + name:
-        raise _No(f'"{shown(event.ref or "")}" is no {_WORD[kind]}')
-    found = next((glob for glob in globs if matches(glob, name)), None)
-    if found is None:
-        raise _No(f'{_WORD[kind]} "{shown(name)}" matches none of: {", ".join(globs)}')
+    pulled = [pipeline.triggers[kind] for kind in kinds if kind in pipeline.triggers]
+    if not pulled:
+        raise _No(f"{_a(event)}, and this pipeline answers to: {', '.join(sorted(pipeline.triggers))}")
+    _check_ref(event)
+    if event.kind in _BY_NAME:
+        return f"{_a(event)} of this pipeline"
+    if event.kind is EventKind.BRANCH_DELETED:
+        raise _No(f"{_a(event)}, and no step of this pipeline leaves anything behind that would have to go")
+    reason = _matched(event, pulled)
+    _check_commit(event)
+    return reason
+
+
+def _check_ref(event: Event) -> None:
+    """A branch's event is about a branch, and a tag's about a tag."""
+    prefix = _REFS.get(event.kind)
+    if prefix is not None and event.ref != prefix + (event.name or ""):
+        raise _No(f'"{shown(event.ref or "")}" is no {_WORD[event.kind]}')
+
+
+def _matched(event: Event, triggers: Sequence[Trigger]) -> str:
+    """Which glob of one of the triggers the event's name matches."""
+    name = (event.pull.target if event.pull else event.name) or ""
+    what = f'{_WORD[event.kind]} "{shown(name)}"'
+    no = ""
+    for trigger in triggers:
+        found = next((glob for glob in trigger.names if matches(glob, name)), None)
+        excepted = next((glob for glob in trigger.except_ if matches(glob, name)), None)
+        if found is not None and excepted is None:
+            return f"{what} matches {found}"
+        if found is not None:
+            no = f"{what} is excepted by {excepted}"
+    names = dict.fromkeys(glob for trigger in triggers for glob in trigger.names)
+    raise _No(no or f"{what} matches none of: {', '.join(names)}")
+
+
+def _check_commit(event: Event) -> None:
+    """It says what to build; of an image's event the steps say it."""
+    if event.kind is EventKind.IMAGE:
+        return
+    if event.kind is EventKind.PULL_REQUEST:
+        if event.fork:
+            raise _No("it comes from a fork, and nothing of a fork is built")
+        if event.pull is None or event.pull.head is None:
+            raise _No("nothing to build: it is not open")
+        if event.pull.branch is None:
+            raise _No("nothing to build: the payload does not say which branch it brings")
+        return
     if event.commit is None:
         raise _No("nothing to build: the event has no commit")
     if not _COMMIT.fullmatch(event.commit):
         raise _No(f'nothing to build: "{shown(event.commit)}" is no commit')
-    return f'{_WORD[kind]} "{shown(name)}" matches {found}'
+
+
+def _to_build(event: Event) -> Event:
+    """The event as a run checks it out: a pull request's branch at its head."""
+    pull = event.pull
+    if event.kind is not EventKind.PULL_REQUEST or pull is None:
+        return event
+    # Bitbucket tells a part of the hash: then the branch's tip is built.
+    commit = pull.head if pull.head and _COMMIT.fullmatch(pull.head) else None
+    return replace(event, ref=f"{_HEADS}{pull.branch}", name=pull.branch, commit=commit)
 
 
 def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Config) -> Job:
@@ -131,7 +210,7 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
     source = config.forges[forge].source(repository)
     ref = event.ref or ""
     values = {**_values(event, pipeline.name, repository), **caught}
-    lock = _resolved(pipeline.lock, values, ref) or f"{pipeline.name}/{forge}/{repository}/{ref}"
+    lock = _resolved(pipeline.lock, values, ref) or f"{pipeline.name}/{forge}/{repository}/{event.line}"
     return Job(
         pipeline=pipeline.name,
         event=event,
@@ -151,19 +230,19 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
 
 def _values(event: Event, pipeline: str, repository: str) -> dict[str, str]:
     """The closed list of placeholders, as far as the event has values for them."""
-    commit = event.commit or ""
-    return {
-        _WORD[_TRIGGER[event.kind]]: event.name or "",
-        "commit": commit,
-        "commit7": commit[:7],
-        "repository": repository,
-        "pipeline": pipeline,
-    }
+    values = {"repository": repository, "pipeline": pipeline}
+    if event.ref and event.ref.startswith((_HEADS, _TAGS)):
+        values["tag" if event.ref.startswith(_TAGS) else "branch"] = event.name or ""
+    if event.commit:
+        values |= {"commit": event.commit, "commit7": event.commit[:7]}
+    return values
 
 
 def _sources(event: Event, pipeline: Pipeline, own: Source, config: Config) -> dict[str, Source]:
     """Every repository of the steps as they spell it; the triggering one as the event and as ci.yml spell it."""
-    sources = {f"{event.forge}/{event.repository}": own, f"{own.forge}/{own.repository}": own}
+    sources = {f"{own.forge}/{own.repository}": own}
+    if event.repository is not None:
+        sources[f"{event.forge}/{event.repository}"] = own
     for key in pipeline.sources:
         forge, _, repository = key.partition("/")
         sources[key] = config.forges[forge].source(repository)
@@ -195,6 +274,7 @@ def _a(event: Event) -> str:
         EventKind.TAG_DELETED: "a deleted tag",
         EventKind.PULL_REQUEST: "a pull request",
         EventKind.IMAGE: "an image",
+        EventKind.SCHEDULE: "a scheduled start",
         EventKind.MANUAL: "a start by hand",
     }
     return words.get(event.kind, f"a {event.kind}")

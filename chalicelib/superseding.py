@@ -10,7 +10,7 @@ from datetime import datetime
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.edge import Edge
-from chalicelib.model import Handed, Job, Run, RunState, Stop, Supersede
+from chalicelib.model import Event, EventKind, Handed, Job, Run, RunState, Stop, Supersede
 from chalicelib.reports.whom import pusher
 from chalicelib.reports.words import first_line
 
@@ -35,18 +35,25 @@ class Ancestry:
 
 
 def rivals(run: Run, others: Iterable[Run]) -> list[Run]:
-    """The runs that may take this one's place: same pipeline and ref, another commit, not given up."""
-    if run.job.supersede is Supersede.NEVER:
+    """The runs that may take this one's place: same pipeline and line, another commit, not given up.
+
+    Of runs that no commit was known of when they were planned (an image, a schedule) the newest wins. What a person
+    starts at a commit stays out of it: it is not the newest, and is wanted all the same.
+    """
+    own = run.job.event
+    if run.job.supersede is Supersede.NEVER or _is_chosen(own):
         return []
     return [
         other
         for other in others
         if other.id != run.id
         and other.job.pipeline == run.job.pipeline
-        and other.job.event.ref == run.job.event.ref
-        and other.job.event.commit not in {None, run.job.event.commit}
+        and other.job.event.line == own.line
+        and (other.job.event.commit is None) == (own.commit is None)
+        and (own.commit is None or other.job.event.commit != own.commit)
+        and not _is_chosen(other.job.event)
         and other.state not in GAVE_UP
-        and (other.id > run.id or not _is_tag(run.job))
+        and (other.id > run.id or not _in_turn(run.job))
     ]
 
 
@@ -60,7 +67,7 @@ def successor(run: Run, candidates: Sequence[Run], ancestry: Callable[[], Ancest
         candidates: `rivals` of the run.
         ancestry: asked only where it counts.
     """
-    if not candidates or _is_tag(run.job):
+    if not candidates or _in_turn(run.job):
         return _newest(candidates)
     branch, commit = ancestry(), run.job.event.commit or ""
     if branch.tip in {None, commit}:
@@ -79,8 +86,11 @@ def successor(run: Run, candidates: Sequence[Run], ancestry: Callable[[], Ancest
 def reason(newer: Run) -> str:
     """One sentence for the record and the mail."""
     event = newer.job.event
-    what = "tag" if _is_tag(newer.job) else "push"
-    return f"a newer {what} of {event.name} ({(event.commit or '')[:7]}) takes its place: run {newer.id}"
+    what = {EventKind.IMAGE: "image", EventKind.SCHEDULE: "scheduled start", EventKind.MANUAL: "start"}.get(
+        event.kind, "tag" if _is_tag(newer.job) else "push"
+    )
+    of = f"{event.name or newer.job.pipeline}" + (f" ({event.commit[:7]})" if event.commit else "")
+    return f"a newer {what} of {of} takes its place: run {newer.id}"
 
 
 def handed(run: Run) -> Mapping[str, Handed]:
@@ -114,11 +124,20 @@ def _ask_older(run: Run, edge: Edge, now: datetime) -> None:
 def others_of(run: Run, edge: Edge) -> list[Run]:
     """The latest runs of a run's ref."""
     event = run.job.event
-    return list(edge.store.runs_of_ref(event.forge, event.repository or "", event.ref or "", _LOOK_BACK))
+    return list(edge.store.runs_of_ref(event.forge, event.repository or "", event.line, _LOOK_BACK))
 
 
 def _newest(runs: Sequence[Run]) -> Run | None:
     return max(runs, key=lambda run: run.id, default=None)
+
+
+def _is_chosen(event: Event) -> bool:
+    return event.kind is EventKind.MANUAL and event.commit is not None
+
+
+def _in_turn(job: Job) -> bool:
+    """Whether the order of the runs is the order of what they build."""
+    return _is_tag(job) or job.event.commit is None
 
 
 def _is_tag(job: Job) -> bool:

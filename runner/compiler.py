@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from chalicelib.errors import BadConfig
 from chalicelib.globs import capture, captures, is_literal
 from chalicelib.model import Json
+from chalicelib.plan import OF_A_REPOSITORY
 from runner import actions as folder
 from runner.complaints import complain
 from runner.fields import Compiling, suggestion
@@ -127,11 +128,14 @@ class _Compiler:
         steps = self._steps(raw.get("steps") if isinstance(raw, dict) else None, (*path, "steps"), compiling)
         if pipeline is None:
             return {}
-        self._look_for_slips(pipeline, steps, path)
+        repository = self._repository(pipeline, steps, path)
+        if repository is None:
+            return {}
+        self._look_for_slips(pipeline, repository, steps, path)
         form = pipeline.model_dump(mode="json", by_alias=True, exclude_none=True, context=compiling)
         return {
             "name": name,
-            "repository": form["repository"],
+            "repository": repository,
             "except": form.get("except", []),
             "map": form.get("map", {}),
             "triggers": form["trigger"],
@@ -143,6 +147,23 @@ class _Compiler:
             "pool": form["runs_on"],
             "supersede": form["supersede"],
         }
+
+    def _repository(self, pipeline: Pipeline, steps: list[dict[str, Json]], path: Path) -> str | None:
+        """What the pipeline is about: where it names none, the repository that its image is built from."""
+        if pipeline.repository is not None:
+            return pipeline.repository
+        needing = sorted(pipeline.trigger.model_fields_set & {str(kind) for kind in OF_A_REPOSITORY})
+        if needing:
+            self._document.complain(path, f'"repository" is required: {needing[0]} is about one')
+            return None
+        sources = [step["settings"].get("from") for step in steps if step["action"] == "build"]
+        if not sources or sources[0] is None:
+            self._document.complain(path, '"repository" is required, or a build that has "from"')
+            return None
+        if sources[0].get("into") is not None:
+            self._document.complain(path, "no pushed tree goes into the build: name the repository that it comes from")
+            return None
+        return str(sources[0]["repository"])
 
     def _steps(self, raw: Tree | None, path: Path, compiling: Compiling) -> list[dict[str, Json]]:
         """The steps in normal form; empty when one of them was complained about."""
@@ -192,20 +213,18 @@ class _Compiler:
         else:
             step["settings"]["image"] = builds[0][1]
 
-    def _look_for_slips(self, pipeline: Pipeline, steps: list[dict[str, Json]], path: Path) -> None:
+    def _look_for_slips(self, pipeline: Pipeline, repository: str, steps: list[dict[str, Json]], path: Path) -> None:
         words = [step["action"] for step in steps]
         for index, word in enumerate(words):
             if word == "deploy_eb" and "test" not in words[:index]:
                 self._warn((*path, "steps", index, word), "goes live untested: no test stands before it")
-        own_forge, _, pattern = pipeline.repository.partition("/")
+        own_forge, _, pattern = repository.partition("/")
         owner = pattern.partition("/")[0]
         for index, name in enumerate(pipeline.except_ or ()):
             full = name if "/" in name else f"{owner}/{name}"
             if capture(pattern, full) is None:
-                self._warn(
-                    (*path, "except", index), f"excepts nothing: {own_forge}/{full} is not {pipeline.repository}"
-                )
-        if pipeline.map and not captures(pipeline.repository):
+                self._warn((*path, "except", index), f"excepts nothing: {own_forge}/{full} is not {repository}")
+        if pipeline.map and not captures(repository):
             self._document.complain((*path, "map"), "maps what the repository's captures catch, and it has none")
 
     def _checked(self, model: type[Model], raw: Tree | None, path: Path, compiling: Compiling | None) -> Model | None:
@@ -237,14 +256,27 @@ def _compiling(name: str, raw: Tree, forges: frozenset[str], registries: frozens
 
 
 def _absent(trigger: Mapping[str, Tree]) -> dict[str, str]:
-    """Which of {branch} and {tag} an event of this trigger may lack, and why."""
-    kinds = {"branch": "push", "tag": "tag"}
-    others = {"branch": "tag", "tag": "push"}
+    """Which placeholders an event of this trigger may lack, and why."""
+    kinds = [kind for kind in _GIVEN if kind in trigger]
+    lacking = {word: [kind for kind in kinds if word not in _GIVEN[kind]] for word in _OF_AN_EVENT}
     return {
-        word: f"this pipeline answers to {others[word]}" + (" too" if kinds[word] in trigger else "")
-        for word in kinds
-        if others[word] in trigger
+        word: f"this pipeline answers to {lacks[0]}" + (" too" if len(lacks) < len(kinds) else "")
+        for word, lacks in lacking.items()
+        if lacks
     }
+
+
+_OF_AN_EVENT = ("branch", "tag", "commit", "commit7")
+# What each trigger's events have a value for. Whoever starts a pipeline by hand gives what it needs.
+_GIVEN = {
+    "push": frozenset({"branch", "commit", "commit7"}),
+    "branch": frozenset({"branch", "commit", "commit7"}),
+    "tag": frozenset({"tag", "commit", "commit7"}),
+    "pull_request": frozenset({"branch"}),
+    "image": frozenset[str](),
+    "schedule": frozenset[str](),
+    "manual": frozenset(_OF_AN_EVENT),
+}
 
 
 def _mapping(raw: Tree | None, key: str) -> dict[str, Tree]:

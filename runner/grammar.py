@@ -167,7 +167,7 @@ class Forge(_Part):
         token: the secret with what opens it; None = the forge is not reconciled.
     """
 
-    provider: Provider
+    provider: Annotated[Literal["github", "bitbucket_cloud", "bitbucket_server"], AfterValidator(Provider)]
     clone: Annotated[str, AfterValidator(_clone)]
     key: SecretName | None = None
     webhook: Annotated[tuple[WebhookSecret, ...], MinLen(1)]
@@ -181,16 +181,63 @@ class Registry(_Part):
     credentials: SecretName | None = None
 
 
-class Trigger(_Part):
-    """What a pipeline answers to: names of branches, names of tags."""
+def _listed(value: object) -> object:
+    """The short form: a list is the names."""
+    if isinstance(value, str):
+        raise complaint(f"expected a list, got {shape(value)}")
+    return {"names": value} if isinstance(value, list | tuple) else value
 
-    push: Annotated[tuple[GlobText, ...], MinLen(1)] | None = None
-    tag: Annotated[tuple[GlobText, ...], MinLen(1)] | None = None
+
+class Names(_Part):
+    """Names that a pipeline answers to: of branches or tags."""
+
+    names: Annotated[tuple[GlobText, ...], MinLen(1)]
+    except_: Annotated[tuple[GlobText, ...], MinLen(1)] | None = Field(None, alias="except")
+
+
+class Changes(Names):
+    """The same, where a change is one only if one of these files changed."""
+
+    paths: Annotated[tuple[GlobText, ...], MinLen(1)] | None = None
+
+
+class Schedule(_Part):
+    """A time to start at, as cron says it."""
+
+    cron: str
+    timezone: str = "UTC"
+    ref: str | None = None
+
+
+class Manual(_Part):
+    """Nothing but a person starts it."""
+
+
+Listed: TypeAlias = Annotated[Names, BeforeValidator(_listed)]
+ListedChanges: TypeAlias = Annotated[Changes, BeforeValidator(_listed)]
+
+
+class Trigger(_Part):
+    """What a pipeline answers to.
+
+    Args:
+        push: branches that are pushed to. `branch` is their whole life: made, pushed to, deleted.
+        image: images with their tags, `2pisoftware/cmfive:latest`, that a run has pushed.
+        pull_request: the branches that it wants to go into.
+    """
+
+    push: ListedChanges | None = None
+    branch: Listed | None = None
+    tag: Listed | None = None
+    image: Listed | None = None
+    pull_request: ListedChanges | None = None
+    schedule: Schedule | None = None
+    manual: Manual | None = None
 
     @model_validator(mode="after")
     def _any(self) -> Trigger:
-        if self.push is None and self.tag is None:
-            raise complaint("expected push: or tag: with the names it answers to")
+        if not self.model_fields_set:
+            raise complaint(f"expected one of {', '.join(Trigger.model_fields)}")
         return self
 
 
@@ -204,7 +251,7 @@ class Notify(_Part):
 class Pipeline(_Part):
     """A rule: a repository, a trigger, and the steps that follow."""
 
-    repository: Annotated[str, AfterValidator(_repository_pattern)]
+    repository: Annotated[str, AfterValidator(_repository_pattern)] | None = None
     except_: Annotated[tuple[RepositoryName, ...], MinLen(1)] | None = Field(None, alias="except")
     map: Annotated[dict[str, str], MinLen(1)] | None = None
     trigger: Trigger

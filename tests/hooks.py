@@ -19,7 +19,7 @@ def pipeline(name: str = "hello", **changes) -> dict:
         "repository": f"github.com/{REPOSITORY}",
         "except": [],
         "map": {},
-        "triggers": {"push": ["develop"], "tag": ["*"]},
+        "triggers": {"push": {"names": ["develop"]}, "tag": {"names": ["*"]}},
         "steps": [{"action": "build", "settings": {"image": REPOSITORY}}],
         "sources": [],
         "notify": {"to": ["pusher"], "on": "always"},

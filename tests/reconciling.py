@@ -128,7 +128,7 @@ class World:
         return branches | {(f"refs/tags/{name}", made) for name, (_, made) in self.repository.tags.items()}
 
 
-ANY = {"push": ["**"], "tag": ["**"]}
+ANY = {"push": {"names": ["**"]}, "tag": {"names": ["**"]}}
 
 
 def forge_name(forge):

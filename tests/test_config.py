@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from chalicelib.config import load, parse
+from chalicelib.config import Trigger, TriggerKind, load, parse
 from chalicelib.errors import StaleConfig
 from chalicelib.model import Notify, Provider, Source, Step
 
@@ -33,7 +33,7 @@ COMPILED = {
             "repository": "github.com/2pisoftware/cmfive",
             "except": [],
             "map": {},
-            "triggers": {"push": ["master"]},
+            "triggers": {"push": {"names": ["master"]}},
             "steps": [{"action": "build", "settings": {"image": "2pisoftware/cmfive"}}],
             "sources": ["github.com/2pisoftware/cmfive_deploy"],
             "notify": {"to": ["pusher"], "on": "always"},
@@ -61,7 +61,7 @@ def test_the_compiled_form_becomes_nouns():
     assert (forge.provider, forge.webhook) == (Provider.GITHUB, ("hook-2026", "hook-2025"))
     assert (forge.api, forge.token) == ("https://api.github.com", "token-github")
     assert pipeline.steps == (Step("build", {"image": "2pisoftware/cmfive"}),)
-    assert pipeline.triggers == {"push": ("master",)}
+    assert pipeline.triggers == {TriggerKind.PUSH: Trigger(("master",))}
     assert pipeline.notify == Notify(("pusher",), "always")
 
 

@@ -66,7 +66,7 @@ def test_a_push_makes_a_record_a_run_and_a_message(edge):
 
 def test_the_record_keeps_what_came_to_the_byte_and_why_each_rule_did_or_did_not_answer(edge):
     webhook = push()
-    other = pipeline("other", triggers={"push": ["master"]})
+    other = pipeline("other", triggers={"push": {"names": ["master"]}})
     answer = give(edge, webhook, config=config(pipeline(), other))
     record = edge.store.delivery(answer.body["delivery"])
     assert record["body"] == webhook.body

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.config import parse
-from chalicelib.model import Event, EventKind, Notify, Provider, Source, Step
+from chalicelib.model import Event, EventKind, Notify, Provider, Pull, PushedImage, Source, Step
 from chalicelib.plan import plan
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -21,7 +21,7 @@ def pipeline(name="cmfive", **changes):
         "repository": "github.com/2pisoftware/cmfive",
         "except": [],
         "map": {},
-        "triggers": {"push": ["master"]},
+        "triggers": {"push": {"names": ["master"]}},
         "steps": [{"action": "build", "settings": {"image": "2pisoftware/cmfive"}}],
         "sources": [],
         "notify": {"to": ["pusher"], "on": "change"},
@@ -42,7 +42,7 @@ def deployments(name="deployments", **changes):
         **{
             "repository": "bitbucket.org/2pisoftware/{client}_deploy",
             "except": ["cmfive_deploy"],
-            "triggers": {"tag": ["*"]},
+            "triggers": {"tag": {"names": ["*"]}},
             "steps": [{"action": "deploy_eb", "settings": settings}],
             **changes,
         },
@@ -118,7 +118,7 @@ def test_a_new_branch_is_a_push():
 
 
 def test_several_pipelines_answer_in_the_order_of_ci_yml():
-    planned = plan(push(), config(pipeline("a"), pipeline("b", triggers={"tag": ["*"]}), pipeline("c")))
+    planned = plan(push(), config(pipeline("a"), pipeline("b", triggers={"tag": {"names": ["*"]}}), pipeline("c")))
     assert [job.pipeline for job in planned.jobs] == ["a", "c"]
     assert [verdict.pipeline for verdict in planned.verdicts] == ["a", "b", "c"]
 
@@ -133,9 +133,9 @@ def test_several_pipelines_answer_in_the_order_of_ci_yml():
             "repository bitbucket.org/2pisoftware/cmfive is not github.com/2pisoftware/cmfive",
         ),
         (push(kind=EventKind.TAG_CREATED), "a tag, and this pipeline answers to: push"),
-        (push(kind=EventKind.BRANCH_DELETED, commit=None), "a deleted branch starts nothing"),
+        (push(kind=EventKind.BRANCH_DELETED, commit=None), "a deleted branch, and this pipeline answers to: push"),
         (push(kind=EventKind.TAG_DELETED, commit=None), "a deleted tag starts nothing"),
-        (push(kind=EventKind.PULL_REQUEST), "a pull request starts nothing"),
+        (push(kind=EventKind.PULL_REQUEST), "a pull request, and this pipeline answers to: push"),
         (push(kind=EventKind.PING, repository=None), "a ping names no repository"),
         (push(kind=EventKind.IGNORED, reason="its push said so already"), "its push said so already"),
         (push(commit=None), "nothing to build: the event has no commit"),
@@ -161,7 +161,7 @@ def test_a_repository_matches_in_either_case_and_is_cloned_as_ci_yml_spells_it()
 
 
 def test_a_capture_reaches_the_settings_and_a_tag_is_fitted():
-    (job,) = plan(tag("v1/rc"), config(deployments(triggers={"tag": ["**"]}))).jobs
+    (job,) = plan(tag("v1/rc"), config(deployments(triggers={"tag": {"names": ["**"]}}))).jobs
     (step,) = job.steps
     assert step.settings["application"] == "crm-2pi"
     assert step.settings["tags"][0] == "latest"
@@ -201,7 +201,7 @@ def test_a_lock_of_its_own_is_filled_in():
 
 def test_what_a_pusher_wrote_is_never_filled_in_again():
     steps = [{"action": "build", "settings": {"args": {"NAME": {"template": "{branch}", "sink": "text"}}}}]
-    (job,) = plan(push("{commit}"), config(pipeline(steps=steps, triggers={"push": ["*"]}))).jobs
+    (job,) = plan(push("{commit}"), config(pipeline(steps=steps, triggers={"push": {"names": ["*"]}}))).jobs
     assert job.steps[0].settings["args"]["NAME"] == "{commit}"
 
 
@@ -214,7 +214,9 @@ texts = (
 @given(st.sampled_from(EventKind), texts, texts, texts, texts)
 def test_no_event_makes_the_planner_raise(kind, repository, ref, name, commit):
     event = push(kind=kind, repository=repository, ref=ref, name=name, commit=commit)
-    every = pipeline("all", repository="github.com/2pisoftware/{x}", triggers={"push": ["**"], "tag": ["**"]})
+    every = pipeline(
+        "all", repository="github.com/2pisoftware/{x}", triggers={"push": {"names": ["**"]}, "tag": {"names": ["**"]}}
+    )
     planned = plan(event, config(pipeline(), every, deployments()))
     assert len(planned.verdicts) == 3
     assert all(verdict.reason for verdict in planned.verdicts)
@@ -226,3 +228,104 @@ def test_of_two_hundred_pipelines_each_says_why_and_one_answers():
     planned = plan(push(repository="2pisoftware/app149"), config(*many))
     assert [job.pipeline for job in planned.jobs] == ["p149"]
     assert len(planned.verdicts) == 200
+
+
+# --- what is no push and no tag -------------------------------------------------------------------
+
+
+def of_image(name="2pisoftware/cmfive:latest", **changes):
+    image, _, tag = name.rpartition(":")
+    pushed = PushedImage("code.2pisoftware.com:5000", image, tag, "sha256:" + "1" * 64, "01RUN")
+    return Event("tau", Provider.TAU, "d-1", EventKind.IMAGE, None, name=name, image=pushed, **changes)
+
+
+def crm(**changes):
+    build = {"image": "2pisoftware/crm", "from": {"repository": "bitbucket.org/2pisoftware/2picrm_deploy"}}
+    repository = "bitbucket.org/2pisoftware/2picrm_deploy"
+    return pipeline(
+        "crm",
+        **{
+            "repository": repository,
+            "triggers": {"image": {"names": ["2pisoftware/cmfive:latest"]}},
+            "steps": [{"action": "build", "settings": build}],
+            "sources": [repository],
+            **changes,
+        },
+    )
+
+
+def test_a_pushed_image_starts_what_stands_on_it_and_the_job_is_of_the_repository_it_is_built_from():
+    planned = plan(of_image(), config(pipeline(), crm()))
+    (job,) = planned.jobs
+    assert job.source.name == "bitbucket.org/2pisoftware/2picrm_deploy"
+    assert job.lock == "crm/bitbucket.org/2pisoftware/2picrm_deploy/2pisoftware/cmfive:latest"
+    assert [verdict.reason for verdict in planned.verdicts] == [
+        "an image, and this pipeline answers to: push",
+        'image "2pisoftware/cmfive:latest" matches 2pisoftware/cmfive:latest',
+    ]
+
+
+def test_another_tag_of_the_image_starts_nothing():
+    event = of_image("2pisoftware/cmfive:develop")
+    assert only_reason(event, crm()) == (
+        'image "2pisoftware/cmfive:develop" matches none of: 2pisoftware/cmfive:latest'
+    )
+
+
+def by_name(kind, pipeline="cmfive", **changes):
+    return push(kind=kind, pipeline=pipeline, commit=None, **changes)
+
+
+@pytest.mark.parametrize("kind", [EventKind.MANUAL, EventKind.SCHEDULE])
+def test_what_is_started_by_name_starts_that_pipeline_alone_at_whatever_its_ref_will_be(kind):
+    schedule = {"push": {"names": ["master"]}, "schedule": {"cron": "0 3 * * *"}}
+    rules = config(pipeline(triggers=schedule), pipeline("other", triggers=schedule))
+    planned = plan(by_name(kind, ref=None, name=None), rules)
+    assert [(job.pipeline, job.event.commit) for job in planned.jobs] == [("cmfive", None)]
+    assert [verdict.matched for verdict in planned.verdicts] == [True, False]
+
+
+def test_a_placeholder_that_a_start_by_hand_gives_no_value_for_is_named():
+    steps = [{"action": "push", "settings": {"tags": [{"template": "{branch}", "sink": "image_tag"}]}}]
+    event = by_name(EventKind.MANUAL, ref=None, name=None)
+    assert only_reason(event, pipeline(steps=steps)) == "{branch} has no value here"
+
+
+def test_a_branchs_whole_life_is_one_triggers_and_its_end_runs_nothing_where_nothing_was_left():
+    rule = pipeline(triggers={"branch": {"names": ["feature/*"]}})
+    for kind in (EventKind.PUSH, EventKind.BRANCH_CREATED):
+        assert len(plan(push("feature/x", kind=kind), config(rule)).jobs) == 1
+    gone = push("feature/x", kind=EventKind.BRANCH_DELETED, commit=None)
+    assert "no step of this pipeline leaves anything behind" in only_reason(gone, rule)
+
+
+def test_names_that_are_excepted_are_told_by_which_glob():
+    rule = pipeline(triggers={"push": {"names": ["**"], "except": ["wip/*"]}})
+    assert only_reason(push("wip/x"), rule) == 'branch "wip/x" is excepted by wip/*'
+    assert len(plan(push("x"), config(rule)).jobs) == 1
+
+
+def pulled(**changes):
+    pull = Pull(7, changes.pop("head", COMMIT), changes.pop("branch", "feature/x"), changes.pop("target", "master"))
+    return push(kind=EventKind.PULL_REQUEST, ref=None, name=None, commit=None, pull=pull, **changes)
+
+
+PULLS = pipeline(triggers={"pull_request": {"names": ["master"]}})
+
+
+def test_a_pull_request_is_built_at_its_branchs_head():
+    (job,) = plan(pulled(), config(PULLS)).jobs
+    assert (job.event.ref, job.event.name, job.event.commit) == ("refs/heads/feature/x", "feature/x", COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"fork": True}, "it comes from a fork, and nothing of a fork is built"),
+        ({"head": None}, "nothing to build: it is not open"),
+        ({"branch": None}, "nothing to build: the payload does not say which branch it brings"),
+        ({"target": "develop"}, 'a pull request into "develop" matches none of: master'),
+    ],
+)
+def test_a_pull_request_that_is_not_built_says_why(changes, reason):
+    assert only_reason(pulled(**changes), PULLS) == reason

@@ -60,7 +60,7 @@ OTHERS = {
         "hello does not answer to it any more: repository github.com/2pisoftware/hello is not",
     ),
     "another branch": (
-        today(pipeline(triggers={"push": ["master"]})),
+        today(pipeline(triggers={"push": {"names": ["master"]}})),
         'hello does not answer to it any more: branch "develop" matches none of: master',
     ),
     "no such pipeline": (today(pipeline("renamed")), "hello does not answer to it any more: it is gone"),

@@ -18,6 +18,8 @@ from chalicelib.records.table import Change, Place, Put, Table
 
 FORGOTTEN_AFTER = timedelta(days=30)
 """A ref that is gone leaves the table."""
+# They say what is to be built, not where anything stands.
+_NO_WORD = frozenset({EventKind.SCHEDULE, EventKind.MANUAL})
 _MOST_STANDS = 24
 
 _MOST_LOOSE = 8
@@ -82,7 +84,7 @@ class Ref:
 
 def ref_of(event: Event) -> str | None:
     """Under which name an event's ref is remembered; None where it has none."""
-    if event.repository is None:
+    if event.repository is None or event.kind in _NO_WORD:
         return None
     if event.kind is EventKind.PULL_REQUEST:
         return f"{PULLS}{event.pull.number}" if event.pull else None

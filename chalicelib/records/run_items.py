@@ -43,7 +43,7 @@ def new_run(run: Run) -> Put:
             "config": run.job.config,
             "pool": run.job.pool,
             "pipeline": run.job.pipeline,
-            "ref_key": ref_key(event.forge, event.repository or "", event.ref or ""),
+            "ref_key": ref_key(event.forge, event.repository or "", event.line),
             "commit": event.commit,
             "day": wire.time_text(run.created_at)[:10],
             "journal": [],

@@ -116,7 +116,7 @@ def test_a_pipeline_is_compiled_with_its_defaults_written_out():
         "repository": "github.com/2pisoftware/cmfive",
         "except": [],
         "map": {},
-        "triggers": {"push": ["master"]},
+        "triggers": {"push": {"names": ["master"]}},
         "steps": [{"action": "build", "settings": {"image": "2pisoftware/cmfive", "args": {}}}],
         "sources": [],
         "notify": {"to": ["pusher"], "on": "change"},
@@ -358,8 +358,8 @@ def test_the_local_cloud_may_be_cloned_without_encryption():
         ("2pisoftware/cmfive\n", "2pisoftware/{a}{b}\n", "some text must stand"),
         ("2pisoftware/cmfive\n", "2pisoftware/{A}\n", "expected forge/owner/name"),
         ("{push: [master]}", "{push: []}", "trigger.push: is empty"),
-        ("{push: [master]}", "{}", "expected push: or tag:"),
-        ("{push: [master]}", "{image: [a]}", "trigger.image: unknown key; known: push, tag"),
+        ("{push: [master]}", "{}", "trigger: expected one of push, branch, tag, image"),
+        ("{push: [master]}", "{imag: [a]}", 'trigger.imag: unknown key; did you mean "image"?'),
         ("{push: [master]}", "{push: master}", 'trigger.push: expected a list, got "master"'),
         ("[master]", "['[ab]*']", "a glob knows *, ** and ?"),
         ("[master]", "['!x']", "a glob knows *, ** and ?"),
@@ -567,3 +567,17 @@ def test_two_hundred_pipelines_are_compiled_and_read():
 def test_a_field_without_a_compiler_around_it_takes_texts_as_they_are():
     assert Push(to=("quay.io",), tags=("{any}",)).model_dump()["tags"] == ("{any}",)
     assert fields.suggestion("x", []) == "known: none"
+
+
+FROM = "{image: 2pisoftware/cmfive, from: {repository: github.com/2pisoftware/cmfive_deploy}}"
+
+
+def test_a_pipeline_of_no_pushes_is_about_what_its_image_is_built_from():
+    text = PIPELINE.replace("    repository: github.com/2pisoftware/cmfive\n", "").replace(
+        "{push: [master]}", "{image: [a:b]}"
+    )
+    text = HEAD + text
+    (read,) = parse(compile_text(text.replace("{image: 2pisoftware/cmfive}", FROM))).pipelines
+    assert read.repository == "github.com/2pisoftware/cmfive_deploy"
+    assert "a build that has" in only(text)
+    assert '"repository" is required: push is about one' in only(text.replace("image: [a:b]", "push: [a]"))

@@ -267,8 +267,8 @@ def form(supersede):
     deploy = {"action": "deploy_eb", "settings": {"image": IMAGE, "application": "app", "environment": ENVIRONMENT}}
     shared = {"repository": _FORGE, "supersede": supersede}
     return compiled(
-        pipeline("app", triggers={"push": ["develop"]}, steps=[build, push], **shared),
-        pipeline("release", triggers={"tag": ["*"]}, steps=[build, tagged, deploy], **shared),
+        pipeline("app", triggers={"push": {"names": ["develop"]}}, steps=[build, push], **shared),
+        pipeline("release", triggers={"tag": {"names": ["*"]}}, steps=[build, tagged, deploy], **shared),
     )
 
 
