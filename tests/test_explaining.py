@@ -9,7 +9,7 @@ from chalicelib.errors import BadInput
 from chalicelib.explaining import explain
 from chalicelib.intake import receive
 from chalicelib.model import Origin, RunState
-from chalicelib.records.deliveries import Accepted
+from chalicelib.records.deliveries import Accepted, delivery_of
 from tests.hooks import SECRET, SECRET_NAME, config, headers_of, pipeline, push
 from tests.installation import NOW, SETTINGS, installation, later
 from tests.sim.edges.cloud import MemoryCloud
@@ -20,7 +20,7 @@ COMMIT, OTHER = "2" * 40, "2222222" + "3" * 33
 
 @pytest.fixture
 def edge():
-    cloud = MemoryCloud(SETTINGS, lambda: NOW, lambda: 0.0, lambda until: None)
+    cloud = MemoryCloud(SETTINGS, lambda: NOW, lambda: 0.0, lambda _until: None)
     cloud.put_secret(SECRET_NAME, SECRET)
     return cloud.edge()
 
@@ -130,7 +130,7 @@ def test_a_half_planned_delivery_gets_its_mentions_when_it_is_finished(edge):
     record = edge.store.delivery(delivery)
     many = Accepted(
         id="01KAW3ZB80ABCDEFGHJKMNPQRS",
-        delivery=replace_body(record),
+        delivery=delivery_of(record, b"another body"),
         received_at=NOW + timedelta(seconds=9),
         config=RULES.hash,
         events=events,
@@ -141,9 +141,3 @@ def test_a_half_planned_delivery_gets_its_mentions_when_it_is_finished(edge):
     assert edge.store.delivery(many.id)["planned"]
     for number in (1, 150):
         assert found(f"{number:040x}", edge) == [many.id]
-
-
-def replace_body(record):
-    from chalicelib.records.deliveries import delivery_of
-
-    return delivery_of(record, b"another body")

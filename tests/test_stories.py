@@ -158,9 +158,8 @@ def test_the_file_has_no_story_that_nobody_tells():
 def test_every_rule_is_shown_to_who_asks_for_it():
     (one,) = (CASES[name] for name in CASES if name == "github: push-master-form")
     every = lines(Story("x", (one,)), NOW, UTC, every=True)
-    assert [line for line in every if "deployments" in line] == [
-        "    deployments  no   repository github.com/2pisoftware/cmfive is not bitbucket.org/2pisoftware/{client}_deploy"
-    ]
+    (about,) = (line for line in every if "deployments" in line)
+    assert about.endswith("repository github.com/2pisoftware/cmfive is not bitbucket.org/2pisoftware/{client}_deploy")
 
 
 def test_where_nothing_came_the_reader_learns_what_to_look_at():
