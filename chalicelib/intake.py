@@ -17,7 +17,7 @@ from chalicelib.edge import Edge
 from chalicelib.errors import BadDelivery, MissingSecret, UnknownForge
 from chalicelib.model import Delivery, Event, EventKind, Job, Json, Message, Origin, Run, RunState
 from chalicelib.plan import Plan, plan
-from chalicelib.providers import reconciled
+from chalicelib.providers import internal
 from chalicelib.records.deliveries import Accepted, Seen, delivery_of
 from chalicelib.records.refs import Ref
 from chalicelib.records.table import Place
@@ -121,12 +121,12 @@ def find_forge(headers: Mapping[str, tuple[str, ...]], pinned: str | None, confi
 
 
 def accept(delivery: Delivery, config: Config, now: datetime, delivery_id: str | None = None) -> Accepted:
-    """Everything that follows from a verified delivery, or a reconciled one; pure but for the ULID, which may be given.
+    """Everything that follows from a verified delivery, or one of our own; pure but for the ULID, which may be given.
 
     The run ids follow from the delivery's id: planning a delivery again gives the same runs.
     """
-    # What a webhook brings is never read as ours: nothing but the reconciler makes such a delivery.
-    read = reconciled.read if delivery.origin is Origin.RECONCILED else providers.read
+    # What a webhook brings is never read as ours.
+    read = providers.read if delivery.origin is Origin.WEBHOOK else internal.read
     events = tuple(read(delivery))
     plans = [plan(event, config) for event in events]
     accepted_id = delivery_id or ulid(now)
@@ -139,6 +139,14 @@ def accept(delivery: Delivery, config: Config, now: datetime, delivery_id: str |
         verdicts=tuple(planned.verdicts for planned in plans),
         runs=tuple(_run(job, accepted_id, index, now) for index, planned in enumerate(plans) for job in planned.jobs),
     )
+
+
+def take(delivery: Delivery, config: Config, edge: Edge, now: datetime, delivery_id: str | None = None) -> Answer:
+    """Plan, record and wake for a delivery of our own; the same body a second time is answered with the old runs.
+
+    The ci.yml that plans must have been kept before.
+    """
+    return _record_and_wake(accept(delivery, config, now, delivery_id), edge)
 
 
 def accept_again(record: Mapping[str, Json], body: bytes, config: Config) -> Accepted:
@@ -215,7 +223,9 @@ def why_nothing(accepted: Accepted) -> str:
 def _why(event: Event, planned: Plan) -> str:
     if event.reason:
         return event.reason
-    reasons = list(dict.fromkeys(verdict.reason for verdict in planned.verdicts))
+    # Of what is for one pipeline the others have nothing to say.
+    asked = [one for one in planned.verdicts if event.pipeline in {None, one.pipeline}]
+    reasons = list(dict.fromkeys(verdict.reason for verdict in asked))
     about = [reason for reason in reasons if not reason.startswith("repository ")]
     if not about:
         return f"repository {event.forge}/{event.repository} is in no pipeline of ci.yml"
