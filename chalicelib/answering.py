@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from chalicelib import providers
 from chalicelib.config import Config, Forge
 from chalicelib.errors import BadDelivery, BadSignature, UnknownForge
-from chalicelib.model import Delivery, Event, EventKind, Json, Verdict
+from chalicelib.model import Delivery, Event, EventKind, Json, Origin, Verdict
+from chalicelib.providers import internal
 
 MOST_BYTES = 6 * 1024 * 1024
 """Lambda takes no larger request; https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
@@ -56,6 +57,17 @@ def _forge(headers: Mapping[str, tuple[str, ...]], pinned: str | None, config: C
         which = ", ".join(f"/hooks/{forge.name}" for forge in speaking) or "none in ci.yml"
         raise UnknownForge(f"not one forge sends webhooks of {provider}; call its own address: {which}")
     return speaking[0]
+
+
+def events_of(delivery: Delivery) -> tuple[Event, ...]:
+    """What happened, whoever brought it.
+
+    Raises:
+        BadDelivery: a forge's own is not readable.
+        BadRecord: one of our own is not.
+    """
+    # What a webhook brings is never read as ours.
+    return tuple((providers.read if delivery.origin is Origin.WEBHOOK else internal.read)(delivery))
 
 
 def refusal(error: BadSignature | BadDelivery | UnknownForge) -> Answer:

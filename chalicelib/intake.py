@@ -12,13 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ulid import ULID
 
 from chalicelib import providers, superseding, wire
-from chalicelib.answering import Answer, addressed, answer, is_ping
+from chalicelib.answering import Answer, addressed, answer, events_of, is_ping
 from chalicelib.config import Config, Forge
 from chalicelib.edge import Edge
 from chalicelib.errors import MissingSecret
-from chalicelib.model import Delivery, Job, Json, Message, Origin, Run, RunState
+from chalicelib.model import Delivery, Job, Json, Message, Run, RunState
 from chalicelib.plan import plan
-from chalicelib.providers import reconciled
 from chalicelib.records.deliveries import Accepted, Seen, delivery_of
 from chalicelib.records.refs import Ref
 from chalicelib.records.table import Place
@@ -86,13 +85,11 @@ def _secrets(forge: Forge, edge: Edge) -> list[bytes]:
 
 
 def accept(delivery: Delivery, config: Config, now: datetime, delivery_id: str | None = None) -> Accepted:
-    """Everything that follows from a verified delivery, or a reconciled one; pure but for the ULID, which may be given.
+    """Everything that follows from a verified delivery, or one of our own; pure but for the ULID, which may be given.
 
     The run ids follow from the delivery's id: planning a delivery again gives the same runs.
     """
-    # What a webhook brings is never read as ours: nothing but the reconciler makes such a delivery.
-    read = reconciled.read if delivery.origin is Origin.RECONCILED else providers.read
-    events = tuple(read(delivery))
+    events = events_of(delivery)
     plans = [plan(event, config) for event in events]
     accepted_id = delivery_id or ulid(now)
     return Accepted(
@@ -104,6 +101,14 @@ def accept(delivery: Delivery, config: Config, now: datetime, delivery_id: str |
         verdicts=tuple(planned.verdicts for planned in plans),
         runs=tuple(_run(job, accepted_id, index, now) for index, planned in enumerate(plans) for job in planned.jobs),
     )
+
+
+def take(delivery: Delivery, config: Config, edge: Edge, now: datetime, delivery_id: str | None = None) -> Answer:
+    """Plan, record and wake for a delivery of our own; the same body a second time is answered with the old runs.
+
+    The ci.yml that plans must have been kept before.
+    """
+    return _record_and_wake(accept(delivery, config, now, delivery_id), edge)
 
 
 def accept_again(record: Mapping[str, Json], body: bytes, config: Config) -> Accepted:
@@ -164,6 +169,8 @@ def wake(run: Run, edge: Edge) -> bool:
         log.warning("not sent", extra={"run": run.id, "pool": run.job.pool, "reason": str(error)})
         return False
     return True
+
+
 
 
 def _body_aside(accepted: Accepted, edge: Edge) -> Accepted:
