@@ -171,8 +171,6 @@ def wake(run: Run, edge: Edge) -> bool:
     return True
 
 
-
-
 def _body_aside(accepted: Accepted, edge: Edge) -> Accepted:
     body = accepted.delivery.body
     if len(body) <= _INLINE_BYTES or len(zipped := wire.zipped(body)) <= _INLINE_BYTES:

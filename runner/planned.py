@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from chalicelib import providers, wire
 from chalicelib.answering import Answer, Refusal, addressed, answer, events_of, refusal
@@ -129,10 +128,8 @@ def show(planned: Planned) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for event, plan in zip(planned.events, planned.plans, strict=True):
         console.print(f"[bold]{escape(_headline(event))}[/]")
-        console.print(_verdicts(plan.verdicts))
-        for job in plan.jobs:
-            console.print("\n".join(escape(line) for line in _job(job)))
-        console.print()
+        for line in [*_verdicts(plan.verdicts), *(line for job in plan.jobs for line in _job(job)), ""]:
+            console.print(escape(line))
     reason = planned.answer.body.get("reason")
     console.print(f"The forge is told {planned.answer.status}" + (f": {escape(clean(reason, 500))}" if reason else "."))
 
@@ -146,15 +143,10 @@ def _headline(event: Event) -> str:
     return " ".join(word for word in words if word) + (f": {clean(event.reason)}" if event.reason else "")
 
 
-def _verdicts(verdicts: Sequence[Verdict]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("pipeline", no_wrap=True)
-    table.add_column("runs")
-    table.add_column("because", overflow="fold")
-    for verdict in verdicts:
-        runs = "[green]yes[/]" if verdict.matched else "no"
-        table.add_row(escape(clean(verdict.pipeline)), runs, escape(clean(verdict.reason, 500)))
-    return table
+def _verdicts(verdicts: Sequence[Verdict]) -> list[str]:
+    width = max((len(verdict.pipeline) for verdict in verdicts), default=0)
+    words = {True: "yes", False: "no "}
+    return [f"  {clean(v.pipeline):{width}}  {words[v.matched]} {clean(v.reason, 500)}" for v in verdicts]
 
 
 def _job(job: Job) -> list[str]:
