@@ -12,6 +12,7 @@ from chalicelib.records.ends import EndRecords
 from chalicelib.records.locks import LockRecords
 from chalicelib.records.looks import LookRecords
 from chalicelib.records.runs import RunRecords
+from chalicelib.records.schedules import ScheduleRecords
 from chalicelib.records.sundry import SundryRecords
 from chalicelib.records.table import Table
 
@@ -28,6 +29,7 @@ class Store(
     DeadRecords,
     BreakerRecords,
     LookRecords,
+    ScheduleRecords,
 ):
     """Everything that is remembered. Each base holds one kind of record; none knows another's."""
 
