@@ -69,17 +69,19 @@ def ticker(event: Any) -> None:
     """Do what is due and nobody has done."""
     # What only the ticker needs (mail, templates, Elastic Beanstalk) does not slow a webhook's cold start.
     from chalicelib.burying import pools_of  # noqa: PLC0415
+    from chalicelib.firing import fire  # noqa: PLC0415
     from chalicelib.ticker import tick  # noqa: PLC0415
 
     # A ci.yml is in force once it was deployed, though nobody pushes: queued runs are held against it.
     keep_config()
+    fired = fire(edge(), config, edge().now())
     found = tick(edge(), edge().now(), pools=pools_of(config))
     letters = len(edge().store.dead_letters())
     # The alarm of infra/stack.yml names these dimensions: it is quiet again once each letter was redriven or discarded.
     with single_metric(name="DeadLetters", unit=MetricUnit.Count, value=letters, namespace="Tau") as metric:
         metric.add_dimension("service", "ticker")
         metric.add_dimension("stage", edge().settings.stage)
-    logger.info("ticked", due=len(found), dead_letters=letters, at=event.to_dict().get("time"))
+    logger.info("ticked", due=len(found), fired=fired, dead_letters=letters, at=event.to_dict().get("time"))
 
 
 @app.schedule("rate(15 minutes)")

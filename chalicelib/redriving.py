@@ -10,7 +10,7 @@ from datetime import datetime
 from botocore.exceptions import BotoCoreError, ClientError
 from ulid import ULID
 
-from chalicelib import wire
+from chalicelib import pinning, wire
 from chalicelib.edge import Edge
 from chalicelib.errors import BadRecord, NotThere, TauError
 from chalicelib.model import Message, Run, RunState, WaitingFor
@@ -86,6 +86,8 @@ def again(run: Run, by: str, now: datetime) -> Run:
         job=run.job,
         state=RunState.QUEUED,
         created_at=now,
+        # It builds what the first one built, though the branch has moved on.
+        journal=tuple(filter(None, [pinning.line_of(run)])),
         reason=f"run {run.id} again, for {by}",
     )
 

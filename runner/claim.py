@@ -195,6 +195,9 @@ class Claim:
             return False
         log.info("ended", extra={"run": run.id, "state": ended.state, "reason": ended.reason})
         held = {**run.results, **{str(index): step for index, step in results.items()}}
+        if run.job.event.commit is None:
+            # Which one it built was written down while it was held, and its mail says it.
+            run = replace(run, journal=self._edge.store.run(run.id).journal)
         self._run = replace(run, state=ended.state, reason=ended.reason, tell=notices_due, ended_at=now, results=held)
         self._has_built = any(_built(step) for step in ended.steps)
         return True
