@@ -16,6 +16,7 @@ from chalicelib.edge import Edge
 from chalicelib.errors import LostClaim, NeedsAttention, Outrun, StepFailed, TauError
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
+from chalicelib.when import should_run, when_of
 from runner import actions, images
 from runner.context import Aws, Context, Image, Park
 from runner.journal import RunJournal
@@ -24,7 +25,6 @@ from runner.pace import Pace, Real
 from runner.registry import Credentials, Registry
 from runner.runlog import StepLog, step_prefix
 from runner.stopping import Stopped, Stopping, Why
-from chalicelib.when import should_run, when_of
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.run")

@@ -16,12 +16,12 @@ import pydantic
 
 from chalicelib.errors import NeedsAttention, StepErrored, StepFailed
 from chalicelib.model import Json, StepResult, StepStatus
+from chalicelib.when import When
 from runner import bases, commands, contract, operators, shell, trees
 from runner.containers import Ended
 from runner.context import Context, Image
 from runner.fields import ImageReference, Words, complaint, shape
 from runner.stopping import Stopped, Stopping, Why
-from chalicelib.when import When
 
 NEEDS_IMAGE = True
 
