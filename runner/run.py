@@ -13,7 +13,7 @@ from typing import Any
 
 from chalicelib import revalidating, superseding, wire
 from chalicelib.edge import Edge
-from chalicelib.errors import LostClaim, NeedsAttention, Outrun, StepFailed, TauError
+from chalicelib.errors import LostClaim, NeedsAttention, NothingToDo, Outrun, StepFailed, TauError
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
 from chalicelib.when import should_run, when_of
@@ -178,6 +178,8 @@ def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bo
             if isinstance(outcome, Park):
                 return Parked(outcome, () if _was_parked(run, index) else (_entry(run, _PARKED, index),))
             results[str(index)] = outcome
+            if outcome.status is StepStatus.SKIPPED:
+                return Ended(RunState.SKIPPED, outcome.reason, _all(run, results, tools.now()))
             if outcome.status is not StepStatus.PASSED and end is None:
                 end = _stopped(run, outcome, results, tools)
             if isinstance(end, Parked):
@@ -283,6 +285,9 @@ def _step(place: _Place, results: Mapping[str, StepResult], tools: Tools) -> Ste
 
 
 def _broke(place: _Place, step_log: StepLog, started_at: datetime, error: Exception, tools: Tools) -> StepResult:
+    if isinstance(error, NothingToDo):
+        step_log.line(f"skipped: {error}")
+        return _not_passed(place, StepStatus.SKIPPED, started_at, tools.now(), error)
     if isinstance(error, StepFailed):
         step_log.line(f"failed: {error}")
         return _not_passed(place, StepStatus.FAILED, started_at, tools.now(), error)
