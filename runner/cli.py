@@ -13,6 +13,7 @@ from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
 from runner.operating import COMMANDS
 from runner.reconciling import reconcile
+from runner.starting import init
 
 if TYPE_CHECKING:
     from chalicelib.edge import Edge
@@ -74,7 +75,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, reconcile):
+for command in (*COMMANDS, reconcile, init):
     main.add_command(command)
 
 
