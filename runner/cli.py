@@ -12,6 +12,7 @@ import click
 from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
 from runner.operating import COMMANDS
+from runner.planning import plan
 from runner.reconciling import reconcile
 from runner.starting import init
 
@@ -75,7 +76,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, reconcile, init):
+for command in (*COMMANDS, init, plan, reconcile):
     main.add_command(command)
 
 
