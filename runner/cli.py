@@ -11,6 +11,7 @@ import click
 
 from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
+from runner.beginning import init
 from runner.explaining import explain
 from runner.operating import COMMANDS
 from runner.planning import plan
@@ -77,7 +78,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, *STARTING, explain, plan, reconcile):
+for command in (*COMMANDS, *STARTING, explain, init, plan, reconcile):
     main.add_command(command)
 
 
