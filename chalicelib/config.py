@@ -84,6 +84,7 @@ class Pipeline:
         sources: `forge/owner/name` of every repository that the steps name.
         lock: like a setting of a step; None = pipeline + repository + ref.
         map: what a capture caught -> what is inserted instead.
+        rebuild: what stands on its images is built again after they were pushed.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Pipeline:
     pool: str
     map: Mapping[str, str] = field(default_factory=dict)
     supersede: Supersede = Supersede.QUEUED
+    rebuild: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,4 +198,5 @@ def _pipeline(pipeline: Mapping[str, Json]) -> Pipeline:
         pool=pipeline["pool"],
         map=pipeline["map"],
         supersede=Supersede(pipeline.get("supersede", Supersede.QUEUED)),
+        rebuild=pipeline.get("rebuild") == "dependents",
     )

@@ -186,6 +186,8 @@ class PushedImage:
         name: without host and tag: `2pisoftware/cmfive`.
         digest: of its manifest, `sha256:…`.
         run: which run pushed it.
+        chain: the images, with their tags, whose pushes led to this one, oldest first.
+        rebuild: what stands on it is to be built again.
     """
 
     registry: str
@@ -193,6 +195,8 @@ class PushedImage:
     tag: str
     digest: str
     run: str
+    chain: tuple[str, ...] = ()
+    rebuild: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,8 @@ class Event:
         pull: which pull request, where it is about one.
         image: what was pushed, where the kind is `image`; then `forge` is `tau`, there is no repository, and `name` is
             the image's with its tag.
-        pipeline: the only pipeline that it is for, where the kind is `schedule` or `manual`.
+        pipeline: the only pipeline that it is for, where the kind is `schedule` or `manual`; or `image`, where that
+            pipeline's own image is to be built again, of `repository` and `ref`.
         reason: why it is `ignored`, in words; None otherwise.
     """
 
@@ -299,6 +304,8 @@ class Job:
         lock: runs with the same lock go one after the other.
         timeout_s: for one claim of the run: parking, and what a dead runner had used up, are not counted.
         config: sha256 of the ci.yml that planned it.
+        announces: somebody may answer to the images that it pushes.
+        rebuild: what stands on them is built again.
     """
 
     pipeline: str
@@ -314,6 +321,8 @@ class Job:
     pool: str = "default"
     timeout_s: int = 3600
     supersede: Supersede = Supersede.QUEUED
+    announces: bool = False
+    rebuild: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from chalicelib import pinning
 from chalicelib.config import Config, Pipeline, Trigger, TriggerKind
 from chalicelib.errors import CannotFit
-from chalicelib.fit import Sink, fill, shown
+from chalicelib.fit import Sink, fill, placeholders, shown
 from chalicelib.globs import capture, is_literal, matches
 from chalicelib.model import Event, EventKind, Job, Json, Source, Step, Verdict
+from chalicelib.releases import WORDS as RELEASE_WORDS
+from chalicelib.releases import Release
 
 # A branch that is created is pushed to as well.
 _ANSWERING: Mapping[EventKind, tuple[TriggerKind, ...]] = {
@@ -103,7 +105,9 @@ def _nothing_to_do(event: Event) -> str | None:
     """Why no pipeline at all can answer; None where one might."""
     if event.kind is EventKind.IGNORED:
         return event.reason or "the event is ignored"
-    if event.kind is EventKind.IMAGE:
+    if event.image and f"{event.image.name}:{event.image.tag}" in event.image.chain:
+        return f"it goes round in a circle: {' -> '.join((*event.image.chain, event.name or ''))}"
+    if event.kind is EventKind.IMAGE and event.repository is None:
         return None
     if event.repository is None:
         return f"{_a(event)} names no repository"
@@ -118,11 +122,13 @@ def _catch(event: Event, pipeline: Pipeline) -> Mapping[str, str]:
     Raises:
         _No: it is about another repository, or for another pipeline.
     """
-    if event.kind is EventKind.IMAGE:
-        return {}
-    if event.kind in _BY_NAME and event.pipeline != pipeline.name:
+    if _is_by_name(event) and event.pipeline != pipeline.name:
         raise _No(f"{_a(event)} of {event.pipeline}, not of this pipeline")
     forge, _, pattern = pipeline.repository.partition("/")
+    if event.kind is EventKind.IMAGE and event.repository is None:
+        if not is_literal(pattern):
+            raise _No(f"an image does not say which repository {pipeline.repository} is")
+        return {}
     name = event.repository or ""
     caught: dict[str, str] | None = None
     if forge.lower() == event.forge.lower():
@@ -145,6 +151,8 @@ def _answer(event: Event, pipeline: Pipeline) -> str:
     kinds = _ANSWERING.get(event.kind)
     if kinds is None:
         raise _No(f"{_a(event)} starts nothing")
+    if event.image and event.pipeline:
+        return _again(event, pipeline)
     pulled = [pipeline.triggers[kind] for kind in kinds if kind in pipeline.triggers]
     if not pulled:
         raise _No(f"{_a(event)}, and this pipeline answers to: {', '.join(sorted(pipeline.triggers))}")
@@ -158,6 +166,27 @@ def _answer(event: Event, pipeline: Pipeline) -> str:
     reason = _matched(event, pulled)
     _check_commit(event)
     return reason
+
+
+def _is_by_name(event: Event) -> bool:
+    return event.kind in _BY_NAME or event.pipeline is not None
+
+
+def _again(event: Event, pipeline: Pipeline) -> str:
+    """Why its own image is built again."""
+    if not _rebuilding(pipeline.steps):
+        raise _No("it pushes no image that could be built again")
+    image = event.image
+    return f'its image stands on "{image.name}:{image.tag}", and is built again' if image else ""
+
+
+def _rebuilding(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps that build an image again: up to the last push. Nothing goes live that nobody asked for.
+
+    Nor is an image of this commit looked for: there is one, and it stands on the old base.
+    """
+    last = max((index for index, step in enumerate(steps) if step.action == "push"), default=-1)
+    return tuple(step for step in steps[: last + 1] if step.action != "tag")
 
 
 def _check_ref(event: Event) -> None:
@@ -219,10 +248,11 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
     # What is known only once it was checked out is filled in by the run.
     fill_in = fill if event.commit else pinning.left_open
     lock = _resolved(pipeline.lock, values, ref) or f"{pipeline.name}/{forge}/{repository}/{event.line}"
+    steps = _rebuilding(pipeline.steps) if event.image and event.pipeline else pipeline.steps
     return Job(
         pipeline=pipeline.name,
         event=event,
-        steps=tuple(Step(step.action, _resolved(step.settings, values, ref, fill_in)) for step in pipeline.steps),
+        steps=tuple(Step(step.action, _resolved(step.settings, values, ref, fill_in)) for step in steps),
         source=source,
         sources=_sources(event, pipeline, source, config),
         registries=config.registries,
@@ -233,7 +263,27 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
         pool=pipeline.pool,
         timeout_s=pipeline.timeout_s,
         supersede=pipeline.supersede,
+        announces=_is_heard(pipeline, event, config),
+        rebuild=pipeline.rebuild,
     )
+
+
+def _is_heard(pipeline: Pipeline, event: Event, config: Config) -> bool:
+    """Whether somebody may answer to the images that a job pushes."""
+    if pipeline.rebuild or (event.image and event.image.rebuild):
+        return True
+    return any(TriggerKind.IMAGE in other.triggers for other in config.pipelines)
+
+
+def _release(event: Event) -> Release | None:
+    return Release.of(event.name or "") if (event.ref or "").startswith(_TAGS) else None
+
+
+def _left_out(part: Json, values: Mapping[str, str], ref: str) -> bool:
+    """Whether one of several texts is only for releases, and this tag is none."""
+    if not (isinstance(part, dict) and part.keys() == {"template", "sink"} and ref.startswith(_TAGS)):
+        return False
+    return any(one.name in RELEASE_WORDS and one.name not in values for one in placeholders(part["template"]))
 
 
 def _values(event: Event, pipeline: str, repository: str) -> dict[str, str]:
@@ -241,6 +291,9 @@ def _values(event: Event, pipeline: str, repository: str) -> dict[str, str]:
     values = {"repository": repository, "pipeline": pipeline}
     if event.ref and event.ref.startswith((_HEADS, _TAGS)):
         values["tag" if event.ref.startswith(_TAGS) else "branch"] = event.name or ""
+    release = _release(event)
+    if release:
+        values |= release.values
     if event.commit:
         values |= pinning.values(event.commit)
     return values
@@ -273,7 +326,7 @@ def _resolved(
             return fill_in(value["template"], Sink(value["sink"]), values, ref)
         return {key: _resolved(part, values, ref, fill_in) for key, part in value.items()}
     if isinstance(value, list):
-        return [_resolved(part, values, ref, fill_in) for part in value]
+        return [_resolved(part, values, ref, fill_in) for part in value if not _left_out(part, values, ref)]
     return value
 
 

@@ -9,9 +9,11 @@ from dataclasses import replace
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import superseding
+from chalicelib.announcing import left_behind
 from chalicelib.cancelling import ending_notices, wake_next
 from chalicelib.cancelling import reason as cancelled_by
 from chalicelib.errors import LostClaim, TauError
+from chalicelib.graph import announced
 from chalicelib.model import Run, RunState, StepResult, StepStatus, WaitingFor
 from chalicelib.queue import Received
 from chalicelib.records import dead
@@ -189,18 +191,21 @@ class Claim:
         self._ended_at = self._tools.pace.monotonic()
         poison = run.attempts >= MOST_ATTEMPTS and ended.state is RunState.ERRORED
         also = dead.buried_run(run, ended.reason or "", now) if poison else ()
-        notices_due = self._whom_to_tell(ended)
         results = {
             index: step
             for index, step in enumerate(ended.steps)
             if step.status is not StepStatus.SKIPPED and run.results.get(str(index)) != step
         }
+        held = {**run.results, **{str(index): step for index, step in results.items()}}
+        left = left_behind(run, ended.state, held, self._edge)
+        if left:
+            ended = replace(ended, reason="; ".join(filter(None, (ended.reason, left))))
+        notices_due = {**self._whom_to_tell(ended), **announced(run, held)}
         if self._edge.store.end(
             run, ended.state, reason=ended.reason, tell=notices_due, now=now, results=results, also=also
         ):
             return False
         log.info("ended", extra={"run": run.id, "state": ended.state, "reason": ended.reason})
-        held = {**run.results, **{str(index): step for index, step in results.items()}}
         if run.job.event.commit is None:
             # Which one it built was written down while it was held, and its mail says it.
             run = replace(run, journal=self._edge.store.run(run.id).journal)

@@ -146,6 +146,7 @@ class _Compiler:
             "timeout_s": form["timeout"],
             "pool": form["runs_on"],
             "supersede": form["supersede"],
+            **({"rebuild": form["rebuild"]} if "rebuild" in form else {}),
         }
 
     def _repository(self, pipeline: Pipeline, steps: list[dict[str, Json]], path: Path) -> str | None:
@@ -198,7 +199,7 @@ class _Compiler:
 
     def _name_image(self, step: dict[str, Json], steps: list[dict[str, Json]], index: int, path: Path) -> None:
         """Fill in the image of the pipeline's only build where a step works on one and names none."""
-        if "image" not in self._actions[step["action"]].model_fields or step["action"] == "build":
+        if "image" not in self._actions[step["action"]].model_fields or step["action"] in {"build", "tag"}:
             return
         builds = [(at, other["settings"]["image"]) for at, other in enumerate(steps) if other["action"] == "build"]
         named = step["settings"].get("image")
@@ -250,6 +251,8 @@ def _compiling(name: str, raw: Tree, forges: frozenset[str], registries: frozens
     samples = {
         "branch": "x",
         "tag": "x",
+        "major": "1",
+        "minor": "0",
         "commit": "0" * 40,
         "commit7": "0" * 7,
         "repository": full_name if full_name and is_literal(full_name) else "o/n",
@@ -270,12 +273,12 @@ def _absent(trigger: Mapping[str, Tree]) -> dict[str, str]:
     }
 
 
-_OF_AN_EVENT = ("branch", "tag", "commit", "commit7")
+_OF_AN_EVENT = ("branch", "tag", "major", "minor", "commit", "commit7")
 # What each trigger's events have a value for. Whoever starts a pipeline by hand gives what it needs.
 _GIVEN = {
     "push": frozenset({"branch", "commit", "commit7"}),
     "branch": frozenset({"branch", "commit", "commit7"}),
-    "tag": frozenset({"tag", "commit", "commit7"}),
+    "tag": frozenset({"tag", "major", "minor", "commit", "commit7"}),
     "pull_request": frozenset({"branch"}),
     "image": frozenset[str](),
     "schedule": frozenset[str](),

@@ -18,6 +18,8 @@ PURE = (
         "plan",
         "answering",
         "pinning",
+        "graph",
+        "releases",
         "schedules",
         "starts",
         "when",

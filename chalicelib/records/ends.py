@@ -12,6 +12,7 @@ from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from chalicelib import wire
 from chalicelib.errors import LostClaim
+from chalicelib.graph import announced
 from chalicelib.model import ENDS, Handed, Json, Run, RunState, StepResult
 from chalicelib.records.due import due_values
 from chalicelib.records.locks import LockRecords, freed, left
@@ -54,6 +55,7 @@ class EndRecords(LockRecords):
             LostClaim: the run is not ours any more.
         """
         inside = {("results", str(index)): wire.dumps(result) for index, result in results.items()}
+        tell = {**tell, **announced(run, {str(index): result for index, result in results.items()})}
         ending = replace(_ending(run, _held_as_read(run), state, reason, tell, now), inside=inside)
         return self._end(run, ending, [freed(run.job.lock, run.id), *also])
 
@@ -103,7 +105,7 @@ class EndRecords(LockRecords):
             & Attr("send").eq(run.send)
             & _handed_the_same(run)
         )
-        change = _ending(run, when, state, reason, tell, now)
+        change = _ending(run, when, state, reason, {**tell, **announced(run)}, now)
         # A run that was parked keeps its lock, one that was never claimed has none; only the first of them frees it.
         holds = self.lock_holder(run.job.lock) == run.id
         lock = freed(run.job.lock, run.id) if holds else left(run.job.lock, run.id)
