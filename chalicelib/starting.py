@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from ulid import ULID
 
 from chalicelib import intake, starts
+from chalicelib.answering import Answer
 from chalicelib.config import Config, Pipeline, parse
 from chalicelib.edge import Edge
 from chalicelib.errors import NotThere, TauError
-from chalicelib.intake import Answer
 from chalicelib.model import Origin, Pusher
 from chalicelib.providers import internal
 from chalicelib.records.deliveries import Replay, delivery_of

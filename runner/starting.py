@@ -10,7 +10,7 @@ import click
 from runner.operating import Connect, full_sha, somebody
 
 if TYPE_CHECKING:
-    from chalicelib.intake import Answer
+    from chalicelib.answering import Answer
 
 # What needs boto3 is imported by the command that needs it: `tau --help` answers at once.
 # ruff: noqa: PLC0415
