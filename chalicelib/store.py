@@ -30,8 +30,8 @@ class Store(
     DeadRecords,
     BreakerRecords,
     LookRecords,
-    ScheduleRecords,
     MentionRecords,
+    ScheduleRecords,
 ):
     """Everything that is remembered. Each base holds one kind of record; none knows another's."""
 

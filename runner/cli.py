@@ -11,6 +11,7 @@ import click
 
 from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
+from runner.explaining import explain
 from runner.operating import COMMANDS
 from runner.planning import plan
 from runner.reconciling import reconcile
@@ -76,7 +77,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, *STARTING, plan, reconcile):
+for command in (*COMMANDS, *STARTING, explain, plan, reconcile):
     main.add_command(command)
 
 

@@ -10,8 +10,20 @@ ROOT = Path(__file__).parents[1]
 
 # chalicelib's pure modules and packages: they get time, ids and clients as arguments, and touch nothing outside.
 PURE = (
-    *("model", "errors", "wire", "config", "plan", "pinning", "schedules", "starts", "answering", "fit", "globs"),
-    *("beanstalk", "providers", "reports"),
+    "model",
+    "errors",
+    "wire",
+    "config",
+    "plan",
+    "answering",
+    "pinning",
+    "schedules",
+    "starts",
+    "fit",
+    "globs",
+    "beanstalk",
+    "providers",
+    "reports",
 )
 # Where boto3 is: the edge to AWS.
 EDGE = ("edge", "store", "records", "queue", "mail", "secrets", "objects", "deployer")
