@@ -21,17 +21,20 @@ Reader = Callable[[Json], Any]
 
 def to_json(noun: object) -> Json:
     """A noun as JSON-able data: enums as text, times as UTC text, tuples as lists."""
+    if noun.__class__ in _PLAIN:
+        return noun
     if dataclasses.is_dataclass(noun) and not isinstance(noun, type):
         return {field.name: to_json(getattr(noun, field.name)) for field in dataclasses.fields(noun)}
-    if isinstance(noun, datetime):
-        return time_text(noun)
-    if isinstance(noun, Enum):
-        return noun.value
     if isinstance(noun, Mapping):
         return {str(key): to_json(value) for key, value in noun.items()}
     if isinstance(noun, tuple | list):
         return [to_json(value) for value in noun]
-    return noun
+    if isinstance(noun, datetime):
+        return time_text(noun)
+    return noun.value if isinstance(noun, Enum) else noun
+
+
+_PLAIN = frozenset({str, int, bool, float, NoneType})
 
 
 def from_json(kind: type[Noun], data: Json, **known: object) -> Noun:
@@ -84,7 +87,7 @@ def unzipped(data: bytes) -> bytes:
 
 def time_text(moment: datetime) -> str:
     """`2026-11-23T14:21:06.123Z`: sorts as text in the order of time."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def time_of(text: str) -> datetime:

@@ -1,6 +1,7 @@
 """`make sim N=30000`: so many schedules, each from a seed of its own; `SEED=… make sim` replays one, step by step."""
 
 import argparse
+import gc
 import logging
 import multiprocessing
 import os
@@ -32,6 +33,9 @@ def search(first, number, processes=None):
     """Every schedule of a range of seeds: the failures (seed, what), and what happened in all of them."""
     parts = [range(start, min(start + _PART, first + number)) for start in range(first, first + number, _PART)]
     failures, happened = [], Counter()
+    # What is loaded by now stays: no search for garbage has to go through it again and again.
+    gc.collect()
+    gc.freeze()
     with multiprocessing.get_context("fork").Pool(processes or os.cpu_count()) as pool:
         for found, counted in pool.imap_unordered(part, parts):
             failures += found
@@ -42,6 +46,7 @@ def search(first, number, processes=None):
 def part(seeds):
     """Some schedules, in one process."""
     logging.disable(logging.CRITICAL)
+    gc.disable()  # a part leaves little behind, and it is swept up at its end
     failures, happened = [], Counter()
     for seed in seeds:
         world = World(seed)
@@ -50,6 +55,7 @@ def part(seeds):
         except Exception as error:  # noqa: BLE001 - whatever breaks in a schedule is what is looked for
             failures.append((seed, f"{type(error).__name__}: {error}"))
         happened += world.counted()
+    gc.collect()
     return failures, happened
 
 
