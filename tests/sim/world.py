@@ -233,9 +233,7 @@ class World:
 
     def _end(self):
         """Nobody is left, so that nothing of this schedule reaches into the next."""
-        for process in [*self.runners.values()]:
-            if process.alive:
-                self.scheduler.kill(process)
+        self.scheduler.kill_all()
 
 
 class _ImageRuns(dict):
