@@ -7,8 +7,8 @@ import time
 import pytest
 
 from tests.sim.__main__ import search
+from tests.sim.errors import Broken
 from tests.sim.faults import Odds
-from tests.sim.invariants import Broken
 from tests.sim.planted import PLANTED
 from tests.sim.world import World
 
