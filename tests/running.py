@@ -115,8 +115,9 @@ class Action:
 
     Settings = Settings
 
-    def __init__(self, name, *outcomes, needs_image=False):
+    def __init__(self, name, *outcomes, needs_image=False, **settings):
         self.name = name
+        self.settings = settings
         self.outcomes = list(outcomes)
         self.NEEDS_IMAGE = needs_image
         self.contexts = []
@@ -188,7 +189,7 @@ def tools(edge, workspace, engine, pace, *actions, runner="r1"):
 
 def queued(edge, number, *actions, send=True, **changes):
     """A run of these actions, written and (unless told otherwise) called for."""
-    made = make_run(number, *(Step(action.name, {}) for action in actions), **changes)
+    made = make_run(number, *(Step(action.name, action.settings) for action in actions), **changes)
     edge.store.table.write(new_run(made))
     if send:
         edge.queue.send(Message(made.id, made.send), pool="default", group="g")
