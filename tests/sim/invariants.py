@@ -9,6 +9,7 @@ from chalicelib.model import ENDS, RunState, may_become
 from chalicelib.queue import BadMessage, decode
 from chalicelib.records.run_items import run_of
 from tests.sim.errors import Broken
+from tests.sim.scripts import check_scripts
 from tests.sim.shares import Shares
 
 _ENDS = frozenset(str(end) for end in ENDS)
@@ -96,6 +97,7 @@ def check(world):
     _images_are_moved_once(world, runs)
     _the_newest_push_is_what_there_is(world, runs)
     _environments_are_updated_once(world)
+    check_scripts(world, runs)
     _nothing_lies_about(world)
 
 

@@ -37,6 +37,10 @@ class People:
         roll = int(commit[:4], 16) / 65536
         return "red" if roll < 0.1 else "shaky" if roll < 0.25 else "good"
 
+    def refuses(self, commit):
+        """Whether its script exits with 1."""
+        return int(commit[4:8], 16) / 65536 < 0.1
+
     def mend(self, commit):
         """What it did to runners it does no more."""
         self._deadly.discard(commit)
@@ -65,7 +69,7 @@ class People:
             self._deliver(number, headers, body, random.random() * 25)
         self._world.scheduler.wait(random.random() * 60)
         for chance, act in (
-            (0.15, self.operators.stop_a_runner),
+            (0.25, self.operators.stop_a_runner),
             (0.15, self.operators.cancel_a_run),
             (0.1, self.operators.redrive_a_run),
         ):
@@ -75,7 +79,7 @@ class People:
 
     def _elsewhere(self):
         """Some days somebody works in another repository too; what is pushed there may well kill its runner."""
-        if self._random.random() > 0.3:
+        if self._random.random() > 0.35:
             return []
         forge, pushes = self._world.forges[OTHER_REPOSITORY], self._random.choice([1, 1, 2])
         return [forge.told(*self._push(forge, number, deadly=0.08)) for number in range(pushes)]

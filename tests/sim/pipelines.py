@@ -8,7 +8,7 @@ from tests.hooks import compiled, pipeline
 from tests.sim.forge import OTHER_REPOSITORY, REPOSITORY
 
 HOST = "code.example:5000"
-IMAGE = "2pisoftware/app"
+IMAGE, TOOLS = "2pisoftware/app", "2pisoftware/tools"
 ENVIRONMENT = "app-production"
 SOURCES = {
     "app": f"github.com/{REPOSITORY}",
@@ -19,19 +19,24 @@ SOURCES = {
 
 
 @cache
-def form(supersede):
-    """What `tau compile` would have written."""
+def form(supersede, retry):
+    """What `tau compile` would have written.
+
+    Args:
+        supersede: of every pipeline.
+        retry: of the script.
+    """
     return compiled(
         _pipeline("app", {"push": {"names": ["develop"]}}, [_build(IMAGE), _push("branch")], supersede),
         _pipeline("release", {"tag": {"names": ["*"]}}, [_build(IMAGE), _push("tag"), _deploy()], supersede),
-        _pipeline("tools", {"push": {"names": ["develop"]}}, [_build("2pisoftware/tools")], supersede),
+        _pipeline("tools", {"push": {"names": ["develop"]}}, [_build(TOOLS), _script(retry)], supersede),
     )
 
 
 @cache
-def config(supersede):
+def config(supersede, retry):
     """The same, read."""
-    return parse(json.loads(json.dumps(form(supersede))))
+    return parse(json.loads(json.dumps(form(supersede, retry))))
 
 
 def _pipeline(name, triggers, steps, supersede):
@@ -45,6 +50,10 @@ def _build(image):
 def _push(named_by):
     tag = {"template": f"{{{named_by}}}", "sink": "image_tag"}
     return {"action": "push", "settings": {"image": IMAGE, "to": [HOST], "tags": [tag]}}
+
+
+def _script(retry):
+    return {"action": "script", "settings": {"run": ["/opt/deploy", "live"], "image": TOOLS, "retry": retry}}
 
 
 def _deploy():

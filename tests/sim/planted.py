@@ -1,6 +1,6 @@
 """Bugs on purpose, each as somebody might well write it: a simulation that does not find them proves nothing."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,7 +12,9 @@ from chalicelib.records.breakers import BreakerRecords
 from chalicelib.records.dead import DeadRecords
 from chalicelib.records.ends import EndRecords
 from chalicelib.records.runs import SILENT_AFTER
+from runner.actions import script
 from runner.agent import Agent
+from runner.journal import RunJournal
 from runner.slots import Slots
 
 
@@ -109,6 +111,20 @@ def redriven_as_nothing():
     return _instead(DeadRecords, "close_letter", close)
 
 
+def a_script_goes_on():
+    """A script that was interrupted is begun again."""
+
+    def begun(old):
+        return lambda journal, key: key != "script" and old(journal, key)
+
+    return _instead(RunJournal, "begun", begun)
+
+
+def a_script_is_handed_back():
+    """A runner that stops interrupts a script that nobody may go on with."""
+    return _instead(script, "to_the_end", lambda _: lambda context: nullcontext(context.stopping))
+
+
 PLANTED = {
     "acknowledged early": (acknowledged_early, "was deleted while it was"),
     "no fence": (no_fence, "moved back and forth|went from|and changed|never heard of"),
@@ -118,6 +134,8 @@ PLANTED = {
     "a repository may take all": (a_repository_may_take_all, "takes run.* beside"),
     "everybody is left alone": (everybody_is_left_alone, "none of its repository killed a runner"),
     "nobody is left alone": (nobody_is_left_alone, "though its repository was left alone"),
+    "a script goes on": (a_script_goes_on, "was begun 2 times"),
+    "a script is handed back": (a_script_is_handed_back, "though nothing befell its runner"),
     "redriven as nothing": (redriven_as_nothing, "there is no such run|no run"),
 }
 """Each bug, and what is said when it is found."""

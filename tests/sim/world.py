@@ -22,8 +22,9 @@ from tests.sim.faults import Faults, Odds
 from tests.sim.forge import OTHER_REPOSITORY, REPOSITORY, SECRET, Forge, Workspace
 from tests.sim.invariants import Watch, all_over, check, runs_of
 from tests.sim.people import People
-from tests.sim.pipelines import ENVIRONMENT, HOST, IMAGE, config, form
+from tests.sim.pipelines import ENVIRONMENT, HOST, IMAGE, config
 from tests.sim.scheduler import Flag, Process, Scheduler, SimPace
+from tests.sim.scripts import Commands
 
 SETTINGS = Settings("sim", "tau-sim", "tau-sim", "tau-sim", "tau@example.com", "tau-sim", lease_s=12, retry_s=5)
 LONGEST_S = 24 * 3600.0
@@ -77,15 +78,15 @@ class World:
         self.forges = {name: Forge(name) for name in (REPOSITORY, OTHER_REPOSITORY)}
         self.forge = self.forges[REPOSITORY]
         self.hosts = [self.cloud.engine() for _ in range(1 + (self.random() < 0.5))]
-        self.runners, self.broke = {}, {}
+        self.runners, self.broke, self.died = {}, {}, set()
+        self.commands = Commands(self)
         self.outbox, self.image_runs = [], _ImageRuns()
         self.place_of_images = HOST, IMAGE
         self._ids = 0
         self._news = Flag(self.scheduler)
         self.jobs = self.dice.choice([1, 2, 4])
         self.supersede = self.dice.choice(["queued", "queued", "running", "never"])
-        self.config_form = form(self.supersede)
-        self.config = config(self.supersede)
+        self.config = config(self.supersede, self.dice.choice(["never", "never", "safe"]))
         self.branch_tags = {} if self.supersede == "never" else {"refs/heads/develop": "develop"}
         self.people = People(self)
         self.watch = Watch(self)
@@ -159,6 +160,7 @@ class World:
             self.scheduler.start(systemd, again, 1 + self.random() * 10)
 
     def dies(self, process, why):
+        self.died.add(process.name)
         if self.faults.trace:
             self.faults.trace(process.name, f"*** {why}")
         self._restart(process)
@@ -221,6 +223,8 @@ class World:
         counted.update(f"run: {item['state']}" for item in runs_of(self).values())
         counted.update({"taken over": self.watch.takings, "mails": len(self.outbox)})
         counted.update({"deployments begun": sum(self.cloud.beanstalk.updates.values())})
+        counted.update({"scripts begun": sum(self.commands.begun.values())})
+        counted.update({"redriven": len(self.people.operators.redriven)})
         return counted
 
     def _still(self):
