@@ -74,13 +74,14 @@ def ticker(event: Any) -> None:
 
     # A ci.yml is in force once it was deployed, though nobody pushes: queued runs are held against it.
     keep_config()
-    fired = fire(edge(), config, edge().now())
     found = tick(edge(), edge().now(), pools=pools_of(config))
     letters = len(edge().store.dead_letters())
     # The alarm of infra/stack.yml names these dimensions: it is quiet again once each letter was redriven or discarded.
     with single_metric(name="DeadLetters", unit=MetricUnit.Count, value=letters, namespace="Tau") as metric:
         metric.add_dimension("service", "ticker")
         metric.add_dimension("stage", edge().settings.stage)
+    # Last: should it fail, what is due is done all the same, and the next tick makes up for it.
+    fired = fire(edge(), config, edge().now())
     logger.info("ticked", due=len(found), fired=fired, dead_letters=letters, at=event.to_dict().get("time"))
 
 

@@ -80,8 +80,9 @@ class DeliveryRecords(RefRecords):
 
     def record_again(self, accepted: Accepted) -> None:
         """Write a delivery that repeats another, and its runs; what is known of its body and its refs stays."""
-        first, later = accepted.runs[: MOST_IN_A_TRANSACTION - 1], accepted.runs[MOST_IN_A_TRANSACTION - 1 :]
-        self.table.transact([delivery_item(accepted, planned=not later), *map(new_run, first)])
+        rest = [*map(new_run, accepted.runs), *mentions(accepted)]
+        first, later = rest[: MOST_IN_A_TRANSACTION - 1], rest[MOST_IN_A_TRANSACTION - 1 :]
+        self.table.transact([delivery_item(accepted, planned=not later), *first])
         if later:
             self.finish_planning(accepted)
 
