@@ -13,6 +13,7 @@ from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
 from runner.beginning import init
 from runner.explaining import explain
+from runner.imaging import images
 from runner.operating import COMMANDS
 from runner.planning import plan
 from runner.reconciling import reconcile
@@ -78,7 +79,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, *STARTING, explain, init, plan, reconcile):
+for command in (*COMMANDS, *STARTING, explain, images, init, plan, reconcile):
     main.add_command(command)
 
 

@@ -121,7 +121,6 @@ class Action:
         self.outcomes = list(outcomes)
         self.NEEDS_IMAGE = needs_image
         self.contexts = []
-        self.settings = None
 
     @property
     def calls(self):
