@@ -75,7 +75,7 @@ def plan(event: Event, config: Config) -> Plan:
         except (_No, CannotFit) as error:
             verdicts.append(Verdict(pipeline.name, matched=False, reason=str(error)))
         else:
-            verdicts.append(Verdict(pipeline.name, matched=True, reason=reason))
+            verdicts.append(Verdict(pipeline.name, matched=True, reason=reason + _what_is_left_out(event, pipeline)))
     return Plan(tuple(jobs), tuple(verdicts))
 
 
@@ -284,6 +284,16 @@ def _left_out(part: Json, values: Mapping[str, str], ref: str) -> bool:
     if not (isinstance(part, dict) and part.keys() == {"template", "sink"} and ref.startswith(_TAGS)):
         return False
     return any(one.name in RELEASE_WORDS and one.name not in values for one in placeholders(part["template"]))
+
+
+def _what_is_left_out(event: Event, pipeline: Pipeline) -> str:
+    """Which texts of the steps a tag has no value for, since it is no release."""
+    ref = event.ref or ""
+    if not ref.startswith(_TAGS) or _release(event):
+        return ""
+    lists = (value for step in pipeline.steps for value in step.settings.values() if isinstance(value, list))
+    left = dict.fromkeys(part["template"] for one in lists for part in one if _left_out(part, {}, ref))
+    return f"; it is no release: {', '.join(left)} are left out" if left else ""
 
 
 def _values(event: Event, pipeline: str, repository: str) -> dict[str, str]:

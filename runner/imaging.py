@@ -30,7 +30,9 @@ def images(connect: Connect, as_json: bool, only_stale: bool) -> None:  # noqa: 
     edge = connect()
     known = {one.named: one for one in edge.store.known_images()}
     if as_json:
-        click.echo(wire.dumps([_described(one, known) for one in known.values() if not only_stale or _moved(one, known)]))
+        click.echo(
+            wire.dumps([_described(one, known) for one in known.values() if not only_stale or _moved(one, known)])
+        )
     elif not known:
         click.echo("No image is known: none was pushed since images are written down.")
     elif only_stale:

@@ -30,7 +30,7 @@ def built(results: Mapping[str, StepResult]) -> dict[str, Image]:
 
 
 def images_of(results: Mapping[str, StepResult]) -> Mapping[str, Image]:
-    """By name, the images that the steps built or found so far, with their digests by registry where they were pushed."""
+    """By name, the images that the steps built or found so far, with their digests where they were pushed."""
     found = {image.name: image for image in built(results).values()}
     for result in results.values():
         said = result.facts.get("image", {})
