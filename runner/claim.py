@@ -170,7 +170,7 @@ class Claim:
         return True
 
     def _give_way(self, outcome: Replaced) -> bool:
-        run, now = self._run, self._tools.now()
+        run, now = replace(self._run, results=self._results()), self._tools.now()
         successor = self._edge.store.run(outcome.by)
         if successor.state in superseding.GAVE_UP and not outcome.for_good:
             # It will not build what this one would have built. The index may lag behind, and name it once more.
@@ -183,7 +183,7 @@ class Claim:
         if not self._edge.store.supersede(run, successor, handed=people, reason=outcome.reason, now=now):
             return False
         log.info("ended", extra={"run": run.id, "state": RunState.SUPERSEDED, "reason": outcome.reason})
-        self._run = replace(run, state=RunState.SUPERSEDED)
+        self._run = replace(run, state=RunState.SUPERSEDED, tell=announced(run))
         return True
 
     def _end(self, ended: Ended) -> bool:
@@ -196,7 +196,7 @@ class Claim:
             for index, step in enumerate(ended.steps)
             if step.status is not StepStatus.SKIPPED and run.results.get(str(index)) != step
         }
-        held = {**run.results, **{str(index): step for index, step in results.items()}}
+        held = {**self._results(), **{str(index): step for index, step in results.items()}}
         left = left_behind(run, ended.state, held, self._edge)
         if left:
             ended = replace(ended, reason="; ".join(filter(None, (ended.reason, left))))
@@ -212,6 +212,11 @@ class Claim:
         self._run = replace(run, state=ended.state, reason=ended.reason, tell=notices_due, ended_at=now, results=held)
         self._has_built = any(_built(step) for step in ended.steps)
         return True
+
+    def _results(self) -> Mapping[str, StepResult]:
+        """What came of the steps; where that is announced, also of those that this claim has written down since."""
+        run = self._run
+        return self._edge.store.run(run.id).results if run.job.announces else run.results
 
     def _whom_to_tell(self, ended: Ended) -> Mapping[str, Mapping[str, object]]:
         run, now = self._run, self._tools.now()

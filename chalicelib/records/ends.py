@@ -62,6 +62,8 @@ class EndRecords(LockRecords):
     def supersede(self, run: Run, successor: Run, *, handed: Mapping[str, Handed], reason: str, now: datetime) -> bool:
         """The holder's last write when a newer run takes its place: nobody is told of it, its people are handed on.
 
+        What it had pushed by then is announced all the same.
+
         Args:
             handed: by run id; this run, and those that it had been handed itself.
 
@@ -78,7 +80,7 @@ class EndRecords(LockRecords):
             values={"handed": wire.to_json({**successor.handed, **handed})},
             add={"hands": len(handed)},
         )
-        ending = _ending(run, _held_as_read(run), RunState.SUPERSEDED, reason, {}, now)
+        ending = _ending(run, _held_as_read(run), RunState.SUPERSEDED, reason, announced(run), now)
         try:
             return self._end(run, ending, [freed(run.job.lock, run.id), heir]) is None
         except _OthersFailed:
