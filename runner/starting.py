@@ -1,158 +1,80 @@
-"""The commands that begin something: a first ci.yml, a client's deployment repository."""
+"""The commands that start something: a pipeline by hand, a delivery once more."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from chalicelib.errors import BadConfig
-from chalicelib.fit import shown
+from runner.operating import Connect, full_sha, somebody
 
-# What needs pydantic or Jinja2 is imported by the command that needs it: `tau --help` answers at once.
+if TYPE_CHECKING:
+    from chalicelib.answering import Answer
+
+# What needs boto3 is imported by the command that needs it: `tau --help` answers at once.
 # ruff: noqa: PLC0415
 
-_EXECUTABLE = frozenset({"smoke"})
-_FORGES = ("github.com", "bitbucket.org")
-_OWN_REGISTRY = "code.2pisoftware.com:5000"
+_by = click.option("--by", default=somebody, help="Who wants it, for the records.  [default: you, at this host]")
 
 
-@click.group(invoke_without_command=True)
-@click.option("--forge", help=f"Where the repository is: {' or '.join(_FORGES)}.")
-@click.option("--repository", help="The repository, as OWNER/NAME.")
-@click.option("--image", help="What the image is called, without registry and tag.")
-@click.option("--registry", help="Where it goes, as HOST[:PORT].")
-@click.option("--tell", help="Who hears of it: an email address.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("ci.yml"), help="The file.  [default: ./ci.yml]"
-)
-@click.pass_context
-def init(
-    context: click.Context,
-    forge: str | None,
+def _an_address(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Where mail can be sent to."""
+    from chalicelib.reports.addresses import address
+
+    if value and address(value) is None:
+        raise click.BadParameter(f"{value} is no address that mail can be sent to")
+    return value
+
+
+@click.command()
+@click.argument("pipeline")
+@click.option("--ref", help="A branch or a tag, by its name or as refs/…  [default: the default branch]")
+@click.option("--commit", callback=full_sha, help="A commit of it, by its full sha.  [default: its newest]")
+@click.option("--repository", help="Which one, as OWNER/NAME, where the pipeline is of several.")
+@click.option("--as", "address", callback=_an_address, help="Where to mail, as if you had pushed.")
+@_by
+@click.pass_obj
+def trigger(
+    connect: Connect,
+    pipeline: str,
+    ref: str | None,
+    commit: str | None,
     repository: str | None,
-    image: str | None,
-    registry: str | None,
-    tell: str | None,
-    output: Path,
+    address: str | None,
+    by: str,
 ) -> None:
-    """Write a first ci.yml; what no option says is asked.
+    """Start a pipeline now, whatever it answers to by itself."""
+    from chalicelib.starting import Wish, trigger
 
-    `tau init deployment` writes a client's deployment repository.
-    """
-    if context.invoked_subcommand:
-        return
-    from runner.compiler import compile_source
-    from runner.drafts import Answers, first_ci_yml
-
-    _check_free(output)
-    forge = _answer("--forge", "Which forge is the repository at", forge, "github.com", _forge)
-    repository = _answer("--repository", "Which repository (owner/name)", repository, None, _repository)
-    image = _answer("--image", "What is its image called", image, repository.lower(), _image)
-    registry = _answer("--registry", "Which registry does it go to", registry, _OWN_REGISTRY, _registry)
-    tell = _answer("--tell", "Who is told (an email address)", tell, None, _email)
-    text = first_ci_yml(Answers(forge, repository, image, registry, tell))
-    compile_source(text.encode(), output.name)
-    output.write_text(text)
-    click.echo(f"wrote {output}. Next: tau check --config {output}")
+    edge = connect()
+    wish = Wish(pipeline, by, repository, ref, commit, address)
+    _say(trigger(wish, edge, edge.now()))
 
 
-@init.command()
-@click.argument("name")
-@click.option("--from", "base", required=True, help="The image that it stands on, such as 2pisoftware/crm.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where it is written.  [default: ./NAME_deploy]")
-@click.option("--registry", default=_OWN_REGISTRY, show_default=True, help="Where that image is, if it names no host.")
-@click.option("--app", default="/var/www/html", show_default=True, help="Where the application lies in that image.")
-@click.option("--start", default="", help="How that image starts its web server, for the smoke test.")
-def deployment(name: str, base: str, folder: Path | None, registry: str, app: str, start: str) -> None:
-    """Write the deployment repository of the client NAME: a tag on it goes live."""
-    from runner.drafts import Deployment
-    from runner.drafts import deployment as files_of
+@click.command()
+@click.argument("delivery")
+@_by
+@click.pass_obj
+def replay(connect: Connect, delivery: str, by: str) -> None:
+    """Plan a delivery once more, by the ci.yml in force, with new runs."""
+    from chalicelib.starting import replay
 
-    client = name.removesuffix("_deploy")
-    files = files_of(Deployment(client, base, registry, app, start))
-    folder = folder or Path(f"{client}_deploy")
-    _check_free(*(folder / path for path in files))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, text in files.items():
-            (folder / path).write_text(text)
-            (folder / path).chmod(0o755 if path in _EXECUTABLE else 0o644)
-    except OSError as error:
-        raise BadConfig(f"{folder} cannot be written: {error.strerror}") from error
-    click.echo(f"wrote {folder}: {', '.join(files)}. Its README.md says what comes next.")
+    edge = connect()
+    _say(replay(delivery.upper(), by, edge, edge.now()))
 
 
-def _check_free(*paths: Path) -> None:
-    """Nothing that is there is written over.
+def _say(answer: Answer) -> None:
+    """The new runs, a line each; or why there is none."""
+    from chalicelib.reports.words import clean
 
-    Raises:
-        BadConfig: it would be.
-    """
-    there = [str(path) for path in paths if path.exists() or path.is_symlink()]
-    if there:
-        raise BadConfig(f"{', '.join(there)}: there already, and left as it is; name another place, or move it away")
-
-
-def _answer(option: str, question: str, given: str | None, default: str | None, check: Callable[[str], str]) -> str:
-    """What the option says, else what is typed; asked again until it can be used.
-
-    Raises:
-        BadConfig: the option says something else, or there is nobody to ask.
-    """
-    if given is not None:
-        try:
-            return check(given)
-        except click.BadParameter as error:
-            raise BadConfig(shown(f"{option}: {error.message}")) from error
-    if not sys.stdin.isatty():
-        raise BadConfig(f"{option} is missing, and there is no terminal to ask at: {question.lower()}?")
-    answer: str = click.prompt(question, default=default, value_proc=check)
-    return answer
+    for run in answer.body["runs"]:
+        click.echo(run)
+    if answer.unsent:
+        click.echo("the queue does not answer now: the ticker wakes a runner", err=True)
+    if not answer.body["runs"]:
+        click.echo(f"nothing started: {clean(answer.body['reason'], 500)}", err=True)
+        sys.exit(1)
 
 
-# --- what an answer may be: ci.yml's own types say it ---------------------------------------------
-
-
-def _forge(text: str) -> str:
-    if text not in _FORGES:
-        raise click.BadParameter(f"expected {' or '.join(_FORGES)}, got {text!r}")
-    return text
-
-
-def _repository(text: str) -> str:
-    from runner.fields import Repository
-
-    return str(_checked(Repository, f"github.com/{text}", f"expected owner/name, got {text!r}")).partition("/")[2]
-
-
-def _image(text: str) -> str:
-    from runner.fields import ImageName
-
-    return str(_checked(ImageName, text))
-
-
-def _registry(text: str) -> str:
-    from runner.grammar import RegistryHost
-
-    return str(_checked(RegistryHost, text))
-
-
-def _email(text: str) -> str:
-    from runner.fields import Email
-
-    return str(_checked(Email, text))
-
-
-def _checked(kind: Any, text: str, instead: str | None = None) -> object:
-    from pydantic import TypeAdapter, ValidationError
-
-    from runner.fields import Compiling
-
-    try:
-        return TypeAdapter(kind).validate_python(text, context=Compiling(forges=frozenset(_FORGES)))
-    except ValidationError as error:
-        raise click.BadParameter(instead or error.errors()[0]["msg"]) from error
+COMMANDS = (trigger, replay)

@@ -100,6 +100,9 @@ def check_out(settings: Settings, context: Context, tree: Path) -> dict[str, str
     if settings.from_:
         other = settings.from_.repository
         pinned = (context.journal.observed(f"source {other}") or {}).get("commit")
+        if other == triggering and settings.from_.ref == (event.ref or "HEAD"):
+            # The run is of this very repository: what it is told to be of is what it builds.
+            pinned = pinned or event.commit
         commits[other] = context.checkout(other, settings.from_.ref, pinned, tree)
         if not pinned:
             context.journal.observe(f"source {other}", commit=commits[other])
