@@ -89,6 +89,11 @@ def is_watched(forge: str, repository: str, config: Config) -> bool:
     return False
 
 
+def is_elsewhere(verdict: Verdict) -> bool:
+    """Whether the rule is about another repository: of no interest to who asks why this one's was not built."""
+    return verdict.reason.startswith("repository ") and not verdict.reason.endswith(" is excepted")
+
+
 class _No(Exception):
     """This pipeline does not answer, and why."""
 
@@ -143,6 +148,8 @@ def _answer(event: Event, pipeline: Pipeline) -> str:
     if not pulled:
         raise _No(f"{_a(event)}, and this pipeline answers to: {', '.join(sorted(pipeline.triggers))}")
     _check_ref(event)
+    if event.kind is EventKind.PULL_REQUEST and event.fork:
+        raise _No("it comes from a fork, and nothing of a fork is built")
     if event.kind in _BY_NAME:
         return f"{_a(event)} of this pipeline"
     if event.kind is EventKind.BRANCH_DELETED:
@@ -180,8 +187,6 @@ def _check_commit(event: Event) -> None:
     if event.kind is EventKind.IMAGE:
         return
     if event.kind is EventKind.PULL_REQUEST:
-        if event.fork:
-            raise _No("it comes from a fork, and nothing of a fork is built")
         if event.pull is None or event.pull.head is None:
             raise _No("nothing to build: it is not open")
         if event.pull.branch is None:

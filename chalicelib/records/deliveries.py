@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from boto3.dynamodb.conditions import Attr
 
 from chalicelib import wire
-from chalicelib.model import Json, Run
+from chalicelib.model import Json
 from chalicelib.records.delivery_items import (
     HALF_PLANNED_AFTER,
     Accepted,
@@ -21,6 +21,7 @@ from chalicelib.records.delivery_items import (
     delivery_place,
 )
 from chalicelib.records.hearing import hear, news_of, said_of, spoken
+from chalicelib.records.mentions import mentions
 from chalicelib.records.refs import Ref, RefRecords, found, moved
 from chalicelib.records.runs import new_run
 from chalicelib.records.table import MOST_IN_A_TRANSACTION, Cancelled, Change, Place, Put
@@ -71,8 +72,9 @@ class DeliveryRecords(RefRecords):
         # The first refs went with the delivery.
         for place, indexes in list(spoken(accepted).items())[_BESIDES:]:
             self._hear_late(accepted, place, indexes)
-        for start in range(0, len(accepted.runs), MOST_IN_A_TRANSACTION):
-            self._write_missing(accepted.runs[start : start + MOST_IN_A_TRANSACTION])
+        puts = [*map(new_run, accepted.runs), *mentions(accepted)]
+        for start in range(0, len(puts), MOST_IN_A_TRANSACTION):
+            self._write_missing(puts[start : start + MOST_IN_A_TRANSACTION])
         place = delivery_place(accepted.id)
         self.table.write(
             Change(place, when=Attr("pk").exists(), values={"planned": True}, remove=("due_shard", "due_at"))
@@ -93,7 +95,7 @@ class DeliveryRecords(RefRecords):
         return self._write(news, changes) or news
 
     def _write(self, accepted: Accepted, refs: Sequence[Change]) -> Seen | None:
-        rest: list[Put | Change] = [*refs, *map(new_run, accepted.runs)]
+        rest: list[Put | Change] = [*refs, *map(new_run, accepted.runs), *mentions(accepted)]
         first, later = rest[:_BESIDES], rest[_BESIDES:]
         seen = self._begin(accepted, first, planned=not later)
         if seen is None and later:
@@ -135,14 +137,13 @@ class DeliveryRecords(RefRecords):
             if self.table.write(changes[0]) is not None:
                 return
 
-    def _write_missing(self, runs: Sequence[Run]) -> None:
-        missing = {run.id: new_run(run) for run in runs}
+    def _write_missing(self, puts: Sequence[Put]) -> None:
+        missing = list(puts)
         while missing:
             try:
-                self.table.transact(list(missing.values()))
+                self.table.transact(missing)
             except Cancelled as cancelled:
-                there = [list(missing)[index] for index in cancelled.failed]
-                missing = {run_id: put for run_id, put in missing.items() if run_id not in there}
+                missing = [put for index, put in enumerate(missing) if index not in cancelled.failed]
             else:
                 return
 
