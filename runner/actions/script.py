@@ -16,6 +16,7 @@ from runner.context import Context
 from runner.stopping import Stopped, Stopping, Why
 
 NEEDS_IMAGE = True
+DOES = ("run a script", "in {image}")
 
 _KEY = "script"
 _MOST_REASON = 1000

@@ -8,6 +8,7 @@ from runner import commands, containers, junit
 from runner.context import Context
 
 NEEDS_IMAGE = True
+DOES = ("be tested", "in {image}")
 
 
 class Settings(commands.Command):
