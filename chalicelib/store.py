@@ -13,6 +13,7 @@ from chalicelib.records.locks import LockRecords
 from chalicelib.records.looks import LookRecords
 from chalicelib.records.mentions import MentionRecords
 from chalicelib.records.runs import RunRecords
+from chalicelib.records.schedules import ScheduleRecords
 from chalicelib.records.sundry import SundryRecords
 from chalicelib.records.table import Table
 
@@ -30,6 +31,7 @@ class Store(
     BreakerRecords,
     LookRecords,
     MentionRecords,
+    ScheduleRecords,
 ):
     """Everything that is remembered. Each base holds one kind of record; none knows another's."""
 

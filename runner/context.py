@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from chalicelib.errors import StepFailed
-from chalicelib.model import Job, Json, WaitingFor
+from chalicelib.model import Job, Json, StepResult, WaitingFor
 from chalicelib.objects import Objects
 from chalicelib.store import Store
+from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.registry import Credentials, Registry
 from runner.stopping import Stopping
@@ -87,6 +88,8 @@ class Context:
         stopping: whether this claim should stop early; what takes long listens to it.
         registry: `registry(host, image name, login)` -> manifests there.
         pace: how to wait, and to do something beside.
+        so_far: what came of the steps before this one, in order.
+        operators: whose scripts this machine runs itself.
     """
 
     run: str
@@ -108,6 +111,8 @@ class Context:
     stopping: Stopping = field(default_factory=Stopping)
     registry: Callable[[str, str, Credentials | None], Registry] = Registry
     pace: Pace = field(default_factory=Real)
+    so_far: tuple[StepResult, ...] = ()
+    operators: Operators = field(default_factory=Operators)
 
     def image(self, name: str | None) -> Image:
         """The image that the steps before this one made under a name of ci.yml.

@@ -14,11 +14,13 @@ from chalicelib.records.delivery_items import (
     HALF_PLANNED_AFTER,
     Accepted,
     RefMoved,
+    Replay,
     Seen,
     body_item,
     delivery_item,
     delivery_of,
     delivery_place,
+    replay_of,
 )
 from chalicelib.records.hearing import hear, news_of, said_of, spoken
 from chalicelib.records.mentions import mentions
@@ -26,7 +28,16 @@ from chalicelib.records.refs import Ref, RefRecords, found, moved
 from chalicelib.records.runs import new_run
 from chalicelib.records.table import MOST_IN_A_TRANSACTION, Cancelled, Change, Place, Put
 
-__all__ = ["HALF_PLANNED_AFTER", "Accepted", "DeliveryRecords", "RefMoved", "Seen", "delivery_of"]
+__all__ = [
+    "HALF_PLANNED_AFTER",
+    "Accepted",
+    "DeliveryRecords",
+    "RefMoved",
+    "Replay",
+    "Seen",
+    "delivery_of",
+    "replay_of",
+]
 
 # The delivery and its body take two.
 _BESIDES = MOST_IN_A_TRANSACTION - 2
@@ -66,6 +77,14 @@ class DeliveryRecords(RefRecords):
             for place, event, runs in said_of(accepted)
         ]
         self._write(accepted, changes)
+
+    def record_again(self, accepted: Accepted) -> None:
+        """Write a delivery that repeats another, and its runs; what is known of its body and its refs stays."""
+        rest = [*map(new_run, accepted.runs), *mentions(accepted)]
+        first, later = rest[: MOST_IN_A_TRANSACTION - 1], rest[MOST_IN_A_TRANSACTION - 1 :]
+        self.table.transact([delivery_item(accepted, planned=not later), *first])
+        if later:
+            self.finish_planning(accepted)
 
     def finish_planning(self, accepted: Accepted) -> None:
         """Write what is missing, then mark the delivery planned; anybody may do it, any number of times."""

@@ -14,8 +14,10 @@ _FOUND_BEFORE = "found at the forge before this came"
 
 
 def spoken(accepted: Accepted) -> dict[Place, list[int]]:
-    """Each ref that the delivery speaks of, with the indexes of its events."""
+    """Each ref that the delivery speaks of, with the indexes of its events; none where it repeats another."""
     words: dict[Place, list[int]] = {}
+    if accepted.replay:
+        return words
     for index, event in enumerate(accepted.events):
         place = ref_place(event)
         if place:

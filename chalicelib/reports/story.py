@@ -50,10 +50,11 @@ class Story:
     living: Mapping[str, int] = field(default_factory=dict)
 
 
-def lines(story: Story, now: datetime, zone: tzinfo, *, every: bool = False) -> list[str]:
+def lines(story: Story, now: datetime, zone: tzinfo | None, *, every: bool = False) -> list[str]:
     """The story for a terminal.
 
     Args:
+        zone: the reader's; None = this machine's.
         every: also each rule that is about another repository.
     """
     if not story.deliveries:
@@ -69,7 +70,9 @@ def lines(story: Story, now: datetime, zone: tzinfo, *, every: bool = False) -> 
     return told[:-1]
 
 
-def _delivery(told: Told, now: datetime, zone: tzinfo, living: Mapping[str, int], *, every: bool) -> Iterator[str]:
+def _delivery(
+    told: Told, now: datetime, zone: tzinfo | None, living: Mapping[str, int], *, every: bool
+) -> Iterator[str]:
     came = f"{words.moment(told.received_at, zone)}, {duration(now - told.received_at)} ago"
     yield f"Delivery {told.id}, {came}"
     yield f"  {_brought(told)}"
