@@ -10,9 +10,12 @@ from itertools import product
 from chalicelib.model import Job, Json, Step
 
 Words = Mapping[str, tuple[str, str]]
-"""Action -> what a push would do by it (`be pushed to {to}`), and to which thing of several (`as {image}`)."""
+"""Action -> what a push would do by it, and to which thing of several: `be pushed to {to[]}`, `as {image}`.
 
-_SETTING = re.compile(r"\{(\w+)\}")
+In braces stands a setting; `[]` behind it: each of its elements is an effect of its own; `[0]`: only the first counts.
+"""
+
+_SETTING = re.compile(r"\{(\w+)(?:\[(\d*)\])?\}")
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,30 @@ def effects(jobs: Sequence[Job], words: Words) -> tuple[Effect, ...]:
 
 
 def _of_step(step: Step, words: Words) -> Iterator[Effect]:
-    """One for each combination of the settings that its words name: a push to two registries is two."""
+    """One for each combination of what its words name: a push to two registries is two."""
     does, which = words.get(step.action, (f"go through {step.action}", ""))
-    names = sorted({*_SETTING.findall(does), *_SETTING.findall(which)})
-    for picked in product(*(_each(step.settings.get(name)) for name in names)):
-        settings = dict(zip(names, picked, strict=True))
-        yield Effect(step.action, _filled(does, settings), _filled(which, settings))
+    for told in _filled(does, step.settings):
+        # A step that does not say which does not need to.
+        for one in _filled(which, step.settings) or [""]:
+            yield Effect(step.action, told, one)
 
 
-def _each(value: Json) -> Sequence[str]:
-    return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
+def _filled(text: str, settings: Mapping[str, Json]) -> list[str]:
+    """The text with every choice of the settings that it names; none where one of them is not there."""
+    marks = list(dict.fromkeys(found.group() for found in _SETTING.finditer(text)))
+    choices = product(*(_choices(mark, settings) for mark in marks))
+    return [_with(text, dict(zip(marks, picked, strict=True))) for picked in choices]
 
 
-def _filled(text: str, settings: Mapping[str, str]) -> str:
-    return _SETTING.sub(lambda found: settings[found[1]], text)
+def _with(text: str, values: Mapping[str, str]) -> str:
+    return _SETTING.sub(lambda found: values[found.group()], text)
+
+
+def _choices(mark: str, settings: Mapping[str, Json]) -> Sequence[str]:
+    name, index = _SETTING.fullmatch(mark).groups()  # type: ignore[union-attr] # found by this very pattern
+    value = settings.get(name)
+    if value is None:
+        return []
+    if index is None:
+        return [str(value)]
+    return [str(one) for one in (value[int(index) :][:1] if index else value)]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from chalicelib import wire
-from chalicelib.config import Config, parse
+from chalicelib.config import Config
 from chalicelib.edge import Edge
-from chalicelib.errors import BadInput, BadRecord, StaleConfig
+from chalicelib.errors import BadInput, BadRecord, NotThere, StaleConfig
 from chalicelib.model import Event, Json, Verdict
 from chalicelib.plan import plan
 from chalicelib.records.delivery_items import KEPT_FOR
 from chalicelib.records.hearing import is_known
+from chalicelib.starting import config_in_force
 from runner import actions
 from runner.differences import Comparison, Replayed, compare
 from runner.effects import Words
@@ -67,13 +67,10 @@ def in_force(edge: Edge) -> Config:
     Raises:
         BadInput: none is known, or it is another version's.
     """
-    now = edge.store.in_force()
-    if now is None:
-        raise BadInput("the functions have not said yet which ci.yml is in force: name one by --against")
     try:
-        return parse(json.loads(edge.store.config(now.hash)))
-    except (StaleConfig, KeyError, TypeError, ValueError) as error:
-        raise BadInput("another version of Tau compiled the ci.yml in force: name it by --against") from error
+        return config_in_force(edge)
+    except (NotThere, StaleConfig) as error:
+        raise BadInput(f"name the old ci.yml by --against; the one in force cannot be taken: {error}") from error
 
 
 def what_if(edge: Edge, length: timedelta, old: Config, new: Config) -> WhatIf:

@@ -1,5 +1,6 @@
 """What another ci.yml would have done differently: two files and what came in, sentences out."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, timedelta
 
@@ -7,10 +8,12 @@ import pytest
 
 from chalicelib.config import parse
 from chalicelib.errors import BadInput
-from chalicelib.model import EventKind, Provider, Pull, PushedImage
+from chalicelib.model import EventKind, Provider, Pull, PushedImage, Step
 from chalicelib.plan import plan
+from runner import actions
 from runner.compiler import compile_text
 from runner.differences import Difference, Replayed, compare
+from runner.effects import effects
 from runner.rule_changes import rule_changes
 from runner.whatif import Reading, WhatIf, _words, length_of
 from runner.whatif_words import lines, sentence_of, to_json
@@ -131,6 +134,36 @@ def test_an_image_with_another_name_is_named():
         "be built as 2pi/new and pushed to code.example as 2pi/new",
         "not be built as 2pisoftware/cmfive or pushed to code.example as 2pisoftware/cmfive any more",
     ]
+
+
+def test_a_script_is_known_by_its_program_and_not_by_what_differs_from_push_to_push():
+    script = DEV + '      - script: {run: [/opt/announce, "now"]}\n'
+    assert sentences(ci(DEV), ci(script), pushes(2)) == [
+        "2 pushes more to develop of github.com/2pisoftware/cmfive would run /opt/announce"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "found"),
+    [
+        (("be shown on {host}", "as {name}"), {"host": "a", "name": "b"}, [("be shown on a", "as b")]),
+        (("be shown on {host}", "as {name}"), {"host": "a"}, [("be shown on a", "")]),
+        (("reach {to[]}", ""), {"to": ["a", "{b}"]}, [("reach a", ""), ("reach {b}", "")]),
+        (("run {run[0]}", ""), {"run": ["a", "b"]}, [("run a", "")]),
+        (None, {"host": "a"}, [("go through show", "")]),
+    ],
+)
+def test_an_action_says_itself_what_it_does(words, settings, found):
+    (job,) = plan(event(), ci(DEV)).jobs
+    shown = effects([replace(job, steps=(Step("show", settings),))], {"show": words} if words else {})
+    assert [(effect.does, effect.which) for effect in shown] == found
+
+
+@pytest.mark.parametrize("name", actions.names())
+def test_what_an_action_says_of_itself_names_settings_that_it_has(name):
+    action = actions.find(name)
+    named = re.findall(r"\{(\w+)", " ".join(getattr(action, "DOES", ())))
+    assert set(named) <= set(action.Settings.model_fields)
 
 
 def test_what_another_pipeline_does_instead_is_no_difference_in_what_is_done():
