@@ -126,6 +126,10 @@ def test_a_form_is_one_payload_or_refused(body, status):
     assert send(signed(body, Content_Type=FORM))[0] == status
 
 
+def test_the_type_of_a_body_may_name_its_letters():
+    assert send(signed(payload(), Content_Type="application/json; charset=utf-8"))[0] == 202
+
+
 def test_a_zipped_body_is_never_unzipped(edge):
     import base64
 

@@ -9,7 +9,7 @@ from chalicelib.providers.signature import signature
 from runner.cli import main
 from tests.hooks import SECRET, headers_of, push
 from tests.installation import NOW, installation
-from tests.providers.test_corpus import Case, cases, compared, right_kind, skip_what_is_not_built
+from tests.providers.test_corpus import BUILT, Case, cases, compared, right_kind, skip_what_is_not_built, vectors
 
 NO_CLOUD = {"TAU_STAGE": None, "TAU_BUCKET": None, "TAU_SENDER": None, "AWS_PROFILE": None, "HOOK": None}
 SETTINGS = {"TAU_STAGE": "test", "TAU_BUCKET": "tau-test", "TAU_SENDER": "tau@2pisoftware.com"}
@@ -185,6 +185,30 @@ def test_a_secret_with_a_dollar_is_taken_to_the_letter(files):
     headers["X-Hub-Signature"] = signature(b"{}", secret.encode()).decode()
     found = files.planned(headers, b"{}", "--secret-env", "HOOK", provider="bitbucket_server", HOOK=secret)
     assert found["answer"] == {"status": 200, "reason": "pong"}
+
+
+@pytest.mark.parametrize(("given", "status"), [("hunter2", 200), ("hunter3", 401)])
+def test_a_secret_that_the_intake_would_not_take_is_tried_with_a_warning(files, given, status):
+    headers = {"X-Event-Key": "diagnostics:ping", "X-Request-Id": "1"}
+    headers["X-Hub-Signature"] = signature(b"{}", b"hunter2").decode()
+    request = files.request(headers, b"{}", "bitbucket_server")
+    said = files.tau(*request, "--json", "--secret-env", "HOOK", HOOK=given)
+    assert json.loads(said.stdout)["answer"]["status"] == status
+    assert "7 bytes" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("case", "vector"), vectors(), ids=[f"{case.name}-{vector['value'][-6:]}" for case, vector in vectors()]
+)
+def test_a_recorded_signature_is_answered_as_its_vector_says(case: Case, vector, files):
+    headers = {**case.record["headers"], vector["header"]: vector["value"]}
+    found = files.planned(
+        headers, case.path.read_bytes(), "--secret-env", "HOOK", provider=case.provider, HOOK=vector["secret"]
+    )
+    ours = vector["header"].lower() == BUILT[case.provider].SIGNATURE_HEADER.lower()
+    right = vector["valid"] and ours
+    assert (found["answer"]["status"] == 401) == (not right)
+    assert len(found["events"]) == (len(case.expect["events"]) if right else 0)
 
 
 def test_of_two_forges_with_one_dialect_one_must_be_named(files):
