@@ -12,10 +12,13 @@ from chalicelib.config import Config, Pipeline
 from chalicelib.model import Json, Step
 from chalicelib.reports.words import duration, size
 
-_NOTHING = "none"
 # What ci.yml itself calls them.
 _NAMES = {"except_": "except", "timeout_s": "timeout", "pool": "runs_on", "triggers": "trigger"}
 _UNITS = {"timeout": duration, "memory": size}
+
+
+Values = tuple[str, ...]
+"""One text, or each of a list."""
 
 
 class Change(StrEnum):
@@ -28,11 +31,11 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting that has another value: `push.tags`, from `latest, {branch}`, to `latest`."""
+    """A setting that has another value: `push.tags`, from (`latest`, `{branch}`) to (`latest`); () where it is not."""
 
     name: str
-    old: str
-    new: str
+    old: Values
+    new: Values
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def rule_changes(old: Config, new: Config) -> tuple[RuleChange, ...]:
     return tuple(one for one in changes if one.settings or one.change is not Change.CHANGED)
 
 
-def _of_all(config: Config) -> dict[str, str]:
+def _of_all(config: Config) -> dict[str, Values]:
     registries = {host: secret or "without credentials" for host, secret in config.registries.items()}
     said = {"operators": config.operators, "forges": config.forges, "registries": registries}
     return dict(_flat(wire.to_json(said), ()))
@@ -75,7 +78,7 @@ def _of_pipelines(old: Pipeline, new: Pipeline) -> tuple[Setting, ...]:
     return (*_settings(old_rest, new_rest), *inside)
 
 
-def _parts(pipeline: Pipeline) -> tuple[dict[str, Json], dict[str, str]]:
+def _parts(pipeline: Pipeline) -> tuple[dict[str, Json], dict[str, Values]]:
     """The steps' settings by their words, the second `build` being `build 2`; and the rest, with the steps' order."""
     words = _words(pipeline.steps)
     said = wire.to_json(pipeline)
@@ -100,18 +103,19 @@ def _words(steps: Sequence[Step]) -> list[str]:
     return words
 
 
-def _settings(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Setting, ...]:
-    pairs = ((name, old.get(name, _NOTHING), new.get(name, _NOTHING)) for name in dict.fromkeys((*old, *new)))
-    return tuple(Setting(*pair) for pair in pairs if pair[1] != pair[2])
+def _settings(old: Mapping[str, Values], new: Mapping[str, Values]) -> tuple[Setting, ...]:
+    both = (Setting(name, old.get(name, ()), new.get(name, ())) for name in dict.fromkeys((*old, *new)))
+    return tuple(one for one in both if one.old != one.new)
 
 
-def _flat(value: Json, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Every setting with its place, `trigger.push.names`, and its value as text; what is empty is not there."""
+def _flat(value: Json, path: tuple[str, ...]) -> Iterator[tuple[str, Values]]:
+    """Every setting with its place, `trigger.push.names`, and what it says; what is empty is not there."""
     if isinstance(value, Mapping) and not _is_template(value):
         for key, inner in value.items():
             yield from _flat(inner, (*path, _named(key)))
     elif value not in (None, [], ()):
-        yield ".".join(path), _text(value, path[-1] if path else "")
+        values = value if isinstance(value, list | tuple) else [value]
+        yield ".".join(path), tuple(_text(one, path[-1]) for one in values)
 
 
 def _named(key: str) -> str:
@@ -121,8 +125,6 @@ def _named(key: str) -> str:
 def _text(value: Json, key: str) -> str:
     if _is_template(value):
         return str(value["template"])
-    if isinstance(value, list | tuple):
-        return ", ".join(_text(one, "") for one in value)
     unit = _UNITS.get(key) if isinstance(value, int) else None
     return unit(value) if unit else str(value)
 

@@ -86,8 +86,8 @@ def what_if(edge: Edge, length: timedelta, old: Config, new: Config) -> WhatIf:
 
 
 def _events(edge: Edge, since: datetime, until: datetime, reading: Reading) -> Iterator[tuple[str, Event]]:
-    """What happened, with the delivery that said so, day by day."""
-    for back in range((until.date() - since.date()).days, -1, -1):
+    """What happened, newest first, with the delivery that said so."""
+    for back in range((until.date() - since.date()).days + 1):
         day = (until.date() - timedelta(days=back)).isoformat()
         for delivery_id in edge.store.deliveries_of_day(day, _MOST_IN_A_DAY):
             record = edge.store.delivery(delivery_id)

@@ -9,11 +9,12 @@ from chalicelib import wire
 from chalicelib.model import EventKind, Json
 from chalicelib.reports.words import clean, moment
 from runner.differences import Difference
-from runner.rule_changes import Change, RuleChange
+from runner.rule_changes import Change, RuleChange, Values
 from runner.whatif import WhatIf
 
 _SHOWN = 3
 _LONGEST = 300
+_LONG_LISTS = 6
 _NOUNS = {
     EventKind.PUSH: ("push", "pushes"),
     EventKind.BRANCH_DELETED: ("deleted branch", "deleted branches"),
@@ -98,7 +99,16 @@ def _rule(rule: RuleChange, events: int) -> Iterator[str]:
     shown = f": {_counted(events, 'event', 'events')} of this time" if rule.pipeline else ""
     yield f"  {name}{what}{shown}"
     for one in rule.settings:
-        yield f"    {clean(one.name)}: {clean(one.old, _LONGEST)} -> {clean(one.new, _LONGEST)}"
+        yield f"    {clean(one.name)}: {clean(_instead(one.old, one.new), _LONGEST)}"
+
+
+def _instead(old: Values, new: Values) -> str:
+    """`1h 0m -> 2h 0m`; of a long list only what goes and what comes."""
+    gone, come = [one for one in old if one not in new], [one for one in new if one not in old]
+    if len(old) + len(new) <= _LONG_LISTS or not gone + come:
+        return f"{', '.join(old) or 'none'} -> {', '.join(new) or 'none'}"
+    words = (f"without {', '.join(gone)}" if gone else "", f"with {', '.join(come)}" if come else "")
+    return "; ".join(word for word in words if word)
 
 
 def _deliveries(number: int) -> str:

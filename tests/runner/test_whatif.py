@@ -14,7 +14,7 @@ from runner import actions
 from runner.compiler import compile_text
 from runner.differences import Difference, Replayed, compare
 from runner.effects import effects
-from runner.rule_changes import rule_changes
+from runner.rule_changes import Change, RuleChange, Setting, rule_changes
 from runner.whatif import Reading, WhatIf, _words, length_of
 from runner.whatif_words import lines, sentence_of, to_json
 from tests.installation import NOW, event
@@ -225,7 +225,7 @@ def test_what_a_pusher_wrote_reaches_no_terminal_as_it_is():
 
 def settings(old, new):
     (rule,) = rule_changes(old, new)
-    return [(one.name, one.old, one.new) for one in rule.settings]
+    return [(one.name, ", ".join(one.old), ", ".join(one.new)) for one in rule.settings]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def settings(old, new):
         ('[latest, "{branch}"]', "[latest]", ("push.tags", "latest, {branch}", "latest")),
         ("    steps:", "    timeout: 2h\n    steps:", ("timeout", "1h 0m", "2h 0m")),
         ("    steps:", "    notify: {to: [pusher], on: never}\n    steps:", ("notify.on", "change", "never")),
-        ("    steps:", "    lock: one\n    steps:", ("lock", "none", "one")),
+        ("    steps:", "    lock: one\n    steps:", ("lock", "", "one")),
         ("    steps:", "    runs_on: arm\n    steps:", ("runs_on", "default", "arm")),
     ],
 )
@@ -257,9 +257,26 @@ def test_what_holds_for_all_pipelines_is_told_once_under_no_name():
     (rule,) = rule_changes(ci(CMFIVE), ci(CMFIVE, head=head))
     assert rule.pipeline == ""
     assert [(one.name, one.new) for one in rule.settings] == [
-        ("operators", "all@2pisoftware.com"),
-        ("registries.code.example", "without credentials"),
+        ("operators", ("all@2pisoftware.com",)),
+        ("registries.code.example", ("without credentials",)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("a", "b", "a -> b"),
+        ("", "a b", "none -> a, b"),
+        ("a b c", "a b", "a, b, c -> a, b"),
+        ("a b c d", "a b d e", "without c; with e"),
+        ("a b c d", "a b c", "without d"),
+        ("a b c d", "d c b a", "a, b, c, d -> d, c, b, a"),
+    ],
+)
+def test_of_a_long_list_only_what_goes_and_comes_is_said(old, new, said):
+    rule = RuleChange("deployments", Change.CHANGED, (Setting("except", tuple(old.split()), tuple(new.split())),))
+    found = WhatIf(NOW, NOW, "", "", compared(ci(DEV), ci(DEV), []), (rule,))
+    assert f"    except: {said}" in list(lines(found, "a", "b", UTC))
 
 
 # --- all of it --------------------------------------------------------------------------------------
