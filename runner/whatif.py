@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,7 +11,7 @@ from chalicelib import wire
 from chalicelib.config import Config
 from chalicelib.edge import Edge
 from chalicelib.errors import BadInput, BadRecord, NotThere, StaleConfig
-from chalicelib.model import Event, Json, Verdict
+from chalicelib.model import VERSION, Event, Json, Verdict
 from chalicelib.plan import plan
 from chalicelib.records.delivery_items import KEPT_FOR
 from chalicelib.records.hearing import is_known
@@ -103,8 +103,14 @@ def _events(edge: Edge, since: datetime, until: datetime, reading: Reading) -> I
             yield from ((delivery_id, event) for event in events)
 
 
-def news(record: Json) -> list[Event]:
-    """The events of a delivery's record, but for those that a look at the forge had found before."""
+def news(record: Mapping[str, Json]) -> list[Event]:
+    """The events of a delivery's record, but for those that a look at the forge had found before.
+
+    Raises:
+        BadRecord: a newer program's.
+    """
+    if record["v"] > VERSION:
+        raise BadRecord(f"this delivery is of version {record['v']}, and this program knows {VERSION}")
     verdicts = ([wire.from_json(Verdict, one) for one in each] for each in record["verdicts"])
     events = (wire.from_json(Event, event) for event in record["events"])
     return [event for event, each in zip(events, verdicts, strict=True) if not is_known(each)]

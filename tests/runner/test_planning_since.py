@@ -103,11 +103,14 @@ def test_a_delivery_that_a_person_had_planned_once_more_counts_once(cloud):
     assert what_if(edge, MONTH, OLD, NEW).comparison.events == 1
 
 
-def test_a_delivery_of_a_newer_program_is_left_out_and_counted(cloud):
+UNKNOWN_KIND = {"headers": {}, "events": [{"kind": "moon"}], "verdicts": [[]]}
+
+
+@pytest.mark.parametrize("newer", [{"v": 2}, {"details": wire.zipped(json.dumps(UNKNOWN_KIND).encode())}])
+def test_a_delivery_of_a_newer_program_is_left_out_and_counted(cloud, newer):
     edge = cloud.edge()
     delivery = deliver(edge, push(), NOW)
-    details = wire.zipped(json.dumps({"headers": {}, "events": [{"kind": "moon"}], "verdicts": [[]]}).encode())
-    edge.store.table.write(Change(delivery_place(delivery), values={"details": details}))
+    edge.store.table.write(Change(delivery_place(delivery), values=newer))
     answer = what_if(edge, MONTH, OLD, NEW)
     assert (answer.comparison.events, answer.reading.unreadable) == (0, 1)
 

@@ -121,6 +121,14 @@ def test_each_client_that_would_go_live_has_its_own_line():
     ]
 
 
+def test_another_region_is_another_place_to_go_live():
+    there = CLIENTS.replace('environment: "production"', "environment: production, region: eu-west-1")
+    assert [line.partition(" would ")[2] for line in sentences(ci(CLIENTS), ci(there), tags("v1"))] == [
+        "deploy client-a to production in eu-west-1",
+        "not deploy client-a to production any more",
+    ]
+
+
 def test_a_test_that_is_taken_out_is_all_that_is_said():
     untested = DEV.replace("      - test: {command: [/opt/testrunner/run]}\n", "")
     assert sentences(ci(DEV), ci(untested), pushes(2)) == [
