@@ -16,6 +16,7 @@ from runner.publishing import allowed, login, make_known, moving, publish, there
 from runner.registry import Credentials, reference
 
 NEEDS_IMAGE = True
+DOES = ("be pushed to {to[]}", "as {image}")
 
 
 class Settings(pydantic.BaseModel):
