@@ -126,8 +126,6 @@ def _catch(event: Event, pipeline: Pipeline) -> Mapping[str, str]:
         raise _No(f"{_a(event)} of {event.pipeline}, not of this pipeline")
     forge, _, pattern = pipeline.repository.partition("/")
     if event.kind is EventKind.IMAGE and event.repository is None:
-        if not is_literal(pattern):
-            raise _No(f"an image does not say which repository {pipeline.repository} is")
         return {}
     name = event.repository or ""
     caught: dict[str, str] | None = None
@@ -164,6 +162,8 @@ def _answer(event: Event, pipeline: Pipeline) -> str:
     if event.kind is EventKind.BRANCH_DELETED:
         raise _No(f"{_a(event)}, and no step of this pipeline leaves anything behind that would have to go")
     reason = _matched(event, pulled)
+    if event.repository is None and not is_literal(pipeline.repository):
+        raise _No(f"an image does not say which repository {pipeline.repository} is")
     _check_commit(event)
     return reason
 

@@ -69,8 +69,8 @@ def _line(one: Known, known: Mapping[str, Known], now: datetime) -> str:
 
     moved = ", ".join(_moved(one, known))
     on = ", ".join(base.named for base in one.bases) or "nothing"
-    said = f"{one.named}  pushed {duration(now - one.pushed_at)} ago by run {one.run} ({one.pipeline}), on {on}"
-    return clean(said, 500) + (f"  STALE: {clean(moved)} has moved on" if moved else "")
+    said = f"{one.named} pushed {duration(now - one.pushed_at)} ago by run {one.run} ({one.pipeline}), on {on}"
+    return clean(said, 500) + (f"; STALE: {clean(moved)} has moved on" if moved else "")
 
 
 def _moved(one: Known, known: Mapping[str, Known]) -> list[str]:

@@ -395,6 +395,42 @@ def test_a_placeholder_that_some_event_has_no_value_for_is_refused(trigger, word
     assert f"{{{word}}} has no value here: this pipeline answers to" in line
 
 
+RELEASE = """\
+  cmfive:
+    repository: github.com/2pisoftware/cmfive
+    trigger: {tag: ["v*"]}
+    rebuild: dependents
+    steps:
+      - tag: {image: 2pisoftware/cmfive, to: [docker.io], tags: ["{tag}", "{major}.{minor}"]}
+      - build: {image: 2pisoftware/cmfive}
+      - push: {to: [docker.io], tags: ["{tag}", "{major}.{minor}"]}
+"""
+
+
+def test_a_tag_step_names_the_image_that_a_build_behind_it_makes_where_there_is_none():
+    compiled = compile_source((HEAD + RELEASE).encode())
+    (made,) = compiled.form["pipelines"]
+    assert compiled.warnings == ()
+    assert made["rebuild"] == "dependents"
+    assert [step["settings"]["image"] for step in made["steps"]] == ["2pisoftware/cmfive"] * 3
+    assert parse(compiled.form).pipelines[0].rebuild
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ("image: 2pisoftware/cmfive, to", "to", '"image" is required'),
+        ("rebuild: dependents", "rebuild: all", "expected dependents"),
+        ("to: [docker.io], tags", "to: [quay.io], tags", "none of the registries"),
+        ('trigger: {tag: ["v*"]}', "trigger: {push: [master]}", "has no value here: this pipeline answers to push"),
+    ],
+)
+def test_a_wrong_release_is_told_in_words(before, after, complaint):
+    with pytest.raises(BadConfig) as found:
+        compile_source((HEAD + RELEASE).replace(before, after, 1).encode())
+    assert complaint in str(found.value), str(found.value)
+
+
 def test_nothing_but_the_head_is_a_list_of_what_is_missing():
     assert complaints("operators: [a@b.org]\n") == [
         'ci.yml:1:1: version: "version" is required',
