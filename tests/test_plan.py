@@ -390,3 +390,41 @@ def test_no_hostile_name_reaches_a_place_unfitted_and_no_two_share_one(sink):
         filled.append(job.steps[0].settings["to"])
     assert [text for text in filled if not re.fullmatch(HOLDS[sink], text) or not text.isprintable()] == []
     assert len(set(filled)) == len(HOSTILE)
+
+
+def test_an_image_whose_own_push_led_to_it_starts_nothing():
+    chain = ("2pisoftware/cmfive:latest", "2pisoftware/crm:latest")
+    event = of_image()
+    planned = plan(replace(event, image=replace(event.image, chain=chain)), config(crm()))
+    assert planned.jobs == ()
+    assert planned.verdicts[0].reason == (
+        "it goes round in a circle: 2pisoftware/cmfive:latest -> 2pisoftware/crm:latest -> 2pisoftware/cmfive:latest"
+    )
+
+
+def test_an_image_does_not_say_which_of_several_repositories_is_built():
+    wide = crm(repository="bitbucket.org/2pisoftware/{client}_deploy", sources=[])
+    (verdict,) = plan(of_image(), config(wide)).verdicts
+    assert verdict.reason == "an image does not say which repository bitbucket.org/2pisoftware/{client}_deploy is"
+
+
+def rebuilt(*actions, pipeline_name="deployments"):
+    steps = [{"action": action, "settings": {"image": "x/{client}"}} for action in actions]
+    of = {"forge": "bitbucket.org", "provider": Provider.BITBUCKET_CLOUD, "repository": "2pisoftware/acme_deploy"}
+    event = replace(of_image(), **of, ref="refs/tags/v1", name="v1", pipeline=pipeline_name)
+    return plan(event, config(deployments(steps=steps), crm()))
+
+
+def test_an_image_is_built_again_by_its_own_pipeline_up_to_its_last_push_and_no_older_image_is_looked_for():
+    planned = rebuilt("tag", "build", "test", "push", "deploy_eb")
+    (job,) = planned.jobs
+    assert [step.action for step in job.steps] == ["build", "test", "push"]
+    assert job.source.name == "bitbucket.org/2pisoftware/acme_deploy"
+    assert [verdict.reason for verdict in planned.verdicts] == [
+        'its image stands on "2pisoftware/cmfive:latest", and is built again',
+        "an image of deployments, not of this pipeline",
+    ]
+
+
+def test_a_pipeline_that_pushes_nothing_any_more_builds_nothing_again():
+    assert rebuilt("build").verdicts[0].reason == "it pushes no image that could be built again"
