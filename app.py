@@ -11,9 +11,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Chalice, Response
 
 from chalicelib import config as configuration
+from chalicelib.answering import Answer, Refusal, refusal
 from chalicelib.edge import Edge, connect
-from chalicelib.errors import BadDelivery, BadSignature, TauError, UnknownForge
-from chalicelib.intake import Answer, receive
+from chalicelib.errors import BadDelivery, TauError
+from chalicelib.intake import receive
 from chalicelib.settings import Settings
 
 # powertools writes the log; chalice would write every line a second time.
@@ -30,7 +31,6 @@ _HOOK: dict[str, Any] = {
 }
 # Of the 14 minutes of .chalice/config.json: the last repository may take the rest.
 RECONCILING = timedelta(minutes=10)
-_STATUS = {BadSignature: 401, BadDelivery: 400, UnknownForge: 404}
 
 
 @cache
@@ -97,8 +97,8 @@ def answer(*, pinned: str | None) -> Response:
     """Receive the request at hand; every failure becomes its status here, and nowhere else."""
     try:
         given = received(pinned)
-    except (BadSignature, BadDelivery, UnknownForge) as error:
-        given = Answer(_STATUS[type(error)], {"reason": str(error)})
+    except Refusal as error:
+        given = refusal(error)
     except TauError as error:
         logger.exception("cannot take deliveries", reason=str(error))
         given = Answer(500, {"reason": "Tau is not set up to take this delivery; its log says why"})

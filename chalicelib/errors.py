@@ -40,6 +40,13 @@ class CannotFit(TauError):
     """A value cannot stand where a template puts it (an empty name, a capture with a slash)."""
 
 
+# --- whoever types a command acts ------------------------------------------------------------------
+
+
+class BadInput(TauError):
+    """A command was given what it cannot use: a file, or options that do not go together."""
+
+
 # --- the committer acts ---------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import click
 from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
 from runner.operating import COMMANDS
+from runner.planning import plan
 from runner.reconciling import reconcile
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, reconcile):
+for command in (*COMMANDS, plan, reconcile):
     main.add_command(command)
 
 

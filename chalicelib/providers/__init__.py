@@ -10,14 +10,14 @@ from typing import Protocol
 
 from chalicelib.errors import UnknownForge
 from chalicelib.model import Delivery, Event, Provider
-from chalicelib.providers import bitbucket_cloud, github, signature
+from chalicelib.providers import bitbucket_cloud, bitbucket_server, github, signature
 
 
 class Dialect(Protocol):
     """What a provider's module holds.
 
-    PROVIDER is its name, MARKS are the headers (lower-cased) that it alone sends together, SIGNATURE_HEADER is where
-    its HMAC-SHA256 stands.
+    PROVIDER is its name, MARKS are the headers (lower-cased) that it alone sends together, FOREIGN those that show it
+    to be another's all the same, SIGNATURE_HEADER is where its HMAC-SHA256 stands.
     """
 
     @property
@@ -27,18 +27,21 @@ class Dialect(Protocol):
     def MARKS(self) -> frozenset[str]: ...  # noqa: N802 - the same
 
     @property
+    def FOREIGN(self) -> frozenset[str]: ...  # noqa: N802 - the same
+
+    @property
     def SIGNATURE_HEADER(self) -> str: ...  # noqa: N802 - the same
 
     def read(self, delivery: Delivery) -> list[Event]: ...
 
 
-DIALECTS: tuple[Dialect, ...] = (github, bitbucket_cloud)
+DIALECTS: tuple[Dialect, ...] = (github, bitbucket_cloud, bitbucket_server)
 
 
 def forge_of(headers: Iterable[str]) -> Provider | None:
     """Whose dialect these headers (their names suffice) are; None where it is nobody's, or more than one's."""
     names = {name.lower() for name in headers}
-    spoken = [dialect.PROVIDER for dialect in DIALECTS if names >= dialect.MARKS]
+    spoken = [dialect.PROVIDER for dialect in DIALECTS if names >= dialect.MARKS and not names & dialect.FOREIGN]
     return spoken[0] if len(spoken) == 1 else None
 
 

@@ -153,7 +153,7 @@ def test_a_secret_that_protects_nothing_is_the_operators_business(secrets, words
 
 
 def test_a_dialect_that_nobody_speaks_is_said_so():
-    unknown = delivery(provider=Provider.BITBUCKET_SERVER, x_hub_signature=(HELLO_SIGNED,))
+    unknown = delivery(provider=Provider.TAU, x_hub_signature=(HELLO_SIGNED,))
     for attempt in (lambda: providers.verify(unknown, [SECRET]), lambda: providers.read(unknown)):
-        with pytest.raises(UnknownForge, match="bitbucket_server"):
+        with pytest.raises(UnknownForge, match="tau"):
             attempt()
