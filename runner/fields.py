@@ -21,6 +21,9 @@ from chalicelib.fit import CHOSEN_BY_PUSHER, Sink, fill, placeholders
 from chalicelib.globs import has_control
 from chalicelib.model import Json
 
+# A longer list helps nobody.
+_MOST_KNOWN = 40
+
 
 @dataclass(frozen=True)
 class Compiling:
@@ -45,9 +48,11 @@ def complaint(text: str) -> PydanticCustomError:
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """` did you mean …?`, or what there is."""
+    """`did you mean …?`, or what there is, where that can be read."""
     near = get_close_matches(word, known, n=1)
-    return f'did you mean "{near[0]}"?' if near else f"known: {', '.join(sorted(known)) or 'none'}"
+    if near:
+        return f'did you mean "{near[0]}"?'
+    return f"known: {', '.join(sorted(known)) or 'none'}" if len(known) <= _MOST_KNOWN else "see docs/ci.yml.md"
 
 
 # --- texts with placeholders ----------------------------------------------------------------------
@@ -200,6 +205,14 @@ def _glob(text: str) -> str:
     return text
 
 
+def _path_glob(text: str) -> str:
+    if not text or has_control(text):
+        raise complaint(f"expected the path of a file, or a glob, got {shape(text)}")
+    if text.startswith("!") or re.search(r"[{}\\]", text):
+        raise complaint(f"{shape(text)}: a glob knows *, ** and ?; no choices or negation")
+    return text
+
+
 def email(text: str) -> str:
     """A plausible address, or a complaint."""
     if not _EMAIL.fullmatch(text):
@@ -232,6 +245,7 @@ Repository: TypeAlias = Annotated[str, AfterValidator(_repository)]
 Registry: TypeAlias = Annotated[str, AfterValidator(_registry)]
 """One of ci.yml's registries."""
 GlobText: TypeAlias = Annotated[str, AfterValidator(_glob)]
+PathGlob: TypeAlias = Annotated[str, AfterValidator(_path_glob)]
 Email: TypeAlias = Annotated[str, AfterValidator(email)]
 SecretName: TypeAlias = Annotated[str, AfterValidator(_secret)]
 WebhookSecret: TypeAlias = Annotated[str, AfterValidator(_webhook_secret)]

@@ -45,8 +45,11 @@ def forge_of(headers: Iterable[str]) -> Provider | None:
     return spoken[0] if len(spoken) == 1 else None
 
 
-def verify(delivery: Delivery, secrets: Sequence[bytes]) -> None:
+def verify(delivery: Delivery, secrets: Sequence[bytes]) -> tuple[int, ...]:
     """Let pass what one of the forge's secrets signed; call it before anything of the body is parsed.
+
+    Returns:
+        The places in `secrets` of those that signed: what they may sign for is to be looked at once it is read.
 
     Raises:
         BadSignature: the header is missing, doubled, malformed or wrong.
@@ -54,7 +57,7 @@ def verify(delivery: Delivery, secrets: Sequence[bytes]) -> None:
         UnknownForge: nobody here speaks the delivery's dialect.
     """
     header = _dialect(delivery.provider).SIGNATURE_HEADER
-    signature.verify(delivery.body, delivery.headers.get(header.lower(), ()), secrets)
+    return signature.verify(delivery.body, delivery.headers.get(header.lower(), ()), secrets)
 
 
 def read(delivery: Delivery) -> list[Event]:
