@@ -46,7 +46,7 @@ def _ref(text: str) -> str:
     """The name of a branch, or a full ref."""
     full = text if text.startswith("refs/") else f"refs/heads/{text}"
     if not re.fullmatch(r"refs/(heads|tags)/.+", full) or NOT_A_REF.search(full):
-        raise complaint(f"expected a branch's name, or refs/tags/… , got {shape(text)}")
+        raise complaint(f"expected a branch's name or refs/tags/NAME, got {shape(text)}")
     return text
 
 
