@@ -11,6 +11,7 @@ import click
 
 from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
+from runner.describing import schema
 from runner.operating import COMMANDS
 from runner.planning import plan
 from runner.reconciling import reconcile
@@ -75,7 +76,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, plan, reconcile):
+for command in (*COMMANDS, plan, reconcile, schema):
     main.add_command(command)
 
 

@@ -62,7 +62,7 @@ def compile_source(source: bytes, path: str = "ci.yml", actions: Actions | None 
         BadConfig: every complaint, a line each.
     """
     document = read(source)
-    compiler = _Compiler(document, _Folder() if actions is None else actions)
+    compiler = _Compiler(document, known_actions() if actions is None else actions)
     form = compiler.file() if document.root is not None else {}
     if document.complaints:
         raise BadConfig("\n".join(_lines(document.complaints, path)))
@@ -72,6 +72,11 @@ def compile_source(source: bytes, path: str = "ci.yml", actions: Actions | None 
 def render(form: Mapping[str, Json]) -> str:
     """ci.json: the same text for the same form."""
     return json.dumps(form, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def known_actions() -> Actions:
+    """The actions that there are."""
+    return _Folder()
 
 
 class _Folder(Actions):

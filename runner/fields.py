@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, SerializationInfo, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    SerializationInfo,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from chalicelib.errors import CannotFit
@@ -165,11 +172,16 @@ def shape(value: object) -> str:
     return "a list" if isinstance(value, list | tuple) else str(value)
 
 
-Duration: TypeAlias = Annotated[int, BeforeValidator(_duration)]
+def _written(regex: str) -> WithJsonSchema:
+    """How a number is written in ci.yml, for its JSON Schema."""
+    return WithJsonSchema({"type": "string", "pattern": f"^({regex})$"})
+
+
+Duration: TypeAlias = Annotated[int, BeforeValidator(_duration), _written(r"[1-9][0-9]{0,5}[smhd]")]
 """`30s`, `30m`, `2h`, `14d`; an int of seconds."""
-Size: TypeAlias = Annotated[int, BeforeValidator(_size)]
+Size: TypeAlias = Annotated[int, BeforeValidator(_size), _written(r"[1-9][0-9]{0,6}(B|KB|MB|GB)")]
 """`512MB`, `2GB` (1 KB = 1024 bytes, as Docker counts); an int of bytes."""
-PositiveInt: TypeAlias = Annotated[int, BeforeValidator(_positive)]
+PositiveInt: TypeAlias = Annotated[int, BeforeValidator(_positive), _written(r"[1-9][0-9]{0,8}")]
 
 
 # --- names ----------------------------------------------------------------------------------------

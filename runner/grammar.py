@@ -6,11 +6,22 @@ The steps' own settings are the actions' (runner/actions/NAME.py). Everything he
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from annotated_types import MinLen
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from chalicelib.globs import captures
 from chalicelib.model import Provider
@@ -42,13 +53,23 @@ _API = re.compile(r"https?://(\[::1\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?(/
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-def _pattern(regex: str, expected: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(regex, text):
-            raise complaint(f"expected {expected}, got {shape(text)}")
-        return text
+@dataclass(frozen=True)
+class _Pattern:
+    """Marks a text of a certain form; the JSON Schema says it too."""
 
-    return AfterValidator(check)
+    regex: str
+    expected: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, core_schema.str_schema())
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "pattern": f"^({self.regex})$"}
+
+    def _check(self, text: str) -> str:
+        if not re.fullmatch(self.regex, text):
+            raise complaint(f"expected {self.expected}, got {shape(text)}")
+        return text
 
 
 def _clone(text: str) -> str:
@@ -139,19 +160,19 @@ def _receiver(text: str) -> str:
     return email(text)
 
 
-PipelineName: TypeAlias = Annotated[str, _pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a pipeline's name")]
+PipelineName: TypeAlias = Annotated[str, _Pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a pipeline's name")]
 ForgeName: TypeAlias = Annotated[
-    str, _pattern(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,99}", "a forge's name such as github.com")
+    str, _Pattern(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,99}", "a forge's name such as github.com")
 ]
 RegistryHost: TypeAlias = Annotated[
-    str, _pattern(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?", "a registry's host[:port]")
+    str, _Pattern(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?", "a registry's host[:port]")
 ]
 # A queue that ends in -dead is another pool's, of dead letters.
-PoolName: TypeAlias = Annotated[str, _pattern(r"(?!.*-dead$)[a-z0-9][a-z0-9-]{0,39}", "the name of a pool of runners")]
+PoolName: TypeAlias = Annotated[str, _Pattern(r"(?!.*-dead$)[a-z0-9][a-z0-9-]{0,39}", "the name of a pool of runners")]
 RepositoryName: TypeAlias = Annotated[
-    str, _pattern(r"([A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+", "a repository's name, or owner/name")
+    str, _Pattern(r"([A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+", "a repository's name, or owner/name")
 ]
-FullName: TypeAlias = Annotated[str, _pattern(r"~?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", "a repository's owner/name")]
+FullName: TypeAlias = Annotated[str, _Pattern(r"~?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", "a repository's owner/name")]
 
 
 class Forge(Part):
@@ -190,7 +211,7 @@ class Registry(Part):
     credentials: SecretName | None = None
 
 
-RepositoryId: TypeAlias = Annotated[str, _pattern(r"\{?[A-Za-z0-9-]{1,98}\}?", "the forge's id of a repository")]
+RepositoryId: TypeAlias = Annotated[str, _Pattern(r"\{?[A-Za-z0-9-]{1,98}\}?", "the forge's id of a repository")]
 
 
 class Notify(Part):

@@ -9,7 +9,17 @@ from zoneinfo import available_timezones
 
 from annotated_types import MinLen
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from chalicelib.providers.reading import NOT_A_REF
 from runner.fields import GlobText, PathGlob, complaint, shape, suggestion
@@ -50,11 +60,21 @@ def _ref(text: str) -> str:
     return text
 
 
-def _listed(value: object) -> object:
-    """The short form: a list is the names."""
-    if isinstance(value, str):
-        raise complaint(f"expected a list, got {shape(value)}")
-    return {"names": value} if isinstance(value, list | tuple) else value
+class _Short:
+    """Marks a mapping that may be written as the list of its names alone."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._listed, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        names = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+        return {"anyOf": [names, handler(schema)]}
+
+    @staticmethod
+    def _listed(value: object) -> object:
+        if isinstance(value, str):
+            raise complaint(f"expected a list, got {shape(value)}")
+        return {"names": value} if isinstance(value, list | tuple) else value
 
 
 class Names(Part):
@@ -86,8 +106,8 @@ class Manual(Part):
     """Nothing but a person starts it."""
 
 
-Listed: TypeAlias = Annotated[Names, BeforeValidator(_listed)]
-ListedChanges: TypeAlias = Annotated[Changes, BeforeValidator(_listed)]
+Listed: TypeAlias = Annotated[Names, _Short()]
+ListedChanges: TypeAlias = Annotated[Changes, _Short()]
 
 
 class Trigger(Part):
