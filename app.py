@@ -69,6 +69,7 @@ def ticker(event: Any) -> None:
     """Do what is due and nobody has done."""
     # What only the ticker needs (mail, templates, Elastic Beanstalk) does not slow a webhook's cold start.
     from chalicelib.burying import pools_of  # noqa: PLC0415
+    from chalicelib.firing import fire  # noqa: PLC0415
     from chalicelib.ticker import tick  # noqa: PLC0415
 
     # A ci.yml is in force once it was deployed, though nobody pushes: queued runs are held against it.
@@ -79,7 +80,9 @@ def ticker(event: Any) -> None:
     with single_metric(name="DeadLetters", unit=MetricUnit.Count, value=letters, namespace="Tau") as metric:
         metric.add_dimension("service", "ticker")
         metric.add_dimension("stage", edge().settings.stage)
-    logger.info("ticked", due=len(found), dead_letters=letters, at=event.to_dict().get("time"))
+    # Last: should it fail, what is due is done all the same, and the next tick makes up for it.
+    fired = fire(edge(), config, edge().now())
+    logger.info("ticked", due=len(found), fired=fired, dead_letters=letters, at=event.to_dict().get("time"))
 
 
 @app.schedule("rate(15 minutes)")

@@ -9,6 +9,7 @@ from chalicelib import providers
 from chalicelib.config import Config, Forge
 from chalicelib.errors import BadDelivery, BadSignature, UnknownForge
 from chalicelib.model import Delivery, Event, EventKind, Json, Origin, Verdict
+from chalicelib.plan import is_elsewhere
 from chalicelib.providers import internal
 
 MOST_BYTES = 6 * 1024 * 1024
@@ -120,8 +121,9 @@ def _why_nothing(events: Sequence[Event], verdicts: Sequence[Sequence[Verdict]])
 def _why(event: Event, verdicts: Sequence[Verdict]) -> str:
     if event.reason:
         return event.reason
-    reasons = list(dict.fromkeys(verdict.reason for verdict in verdicts))
-    about = [reason for reason in reasons if not reason.startswith("repository ")]
+    if event.pipeline:
+        return "; ".join(verdict.reason for verdict in verdicts if verdict.pipeline == event.pipeline)
+    about = list(dict.fromkeys(verdict.reason for verdict in verdicts if not is_elsewhere(verdict)))
     if not about:
         return f"repository {event.forge}/{event.repository} is in no pipeline of ci.yml"
     return "; ".join(about)

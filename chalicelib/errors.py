@@ -64,6 +64,10 @@ class StepFailed(TauError):
         self.facts = facts or {}
 
 
+class NothingToDo(TauError):
+    """What was pushed holds nothing for this pipeline: nobody is to blame, and the run ends skipped."""
+
+
 # --- the operators act ----------------------------------------------------------------------------
 
 

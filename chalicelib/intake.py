@@ -18,7 +18,7 @@ from chalicelib.edge import Edge
 from chalicelib.errors import MissingSecret
 from chalicelib.model import Delivery, Job, Json, Message, Run, RunState
 from chalicelib.plan import plan
-from chalicelib.records.deliveries import Accepted, Seen, delivery_of
+from chalicelib.records.deliveries import Accepted, Replay, Seen, delivery_of, replay_of
 from chalicelib.records.refs import Ref
 from chalicelib.records.table import Place
 
@@ -88,7 +88,14 @@ def _secrets(forge: Forge, edge: Edge) -> dict[str, bytes]:
     return found
 
 
-def accept(delivery: Delivery, config: Config, now: datetime, delivery_id: str | None = None) -> Accepted:
+def accept(
+    delivery: Delivery,
+    config: Config,
+    now: datetime,
+    delivery_id: str | None = None,
+    *,
+    replay: Replay | None = None,
+) -> Accepted:
     """Everything that follows from a verified delivery, or one of our own; pure but for the ULID, which may be given.
 
     The run ids follow from the delivery's id: planning a delivery again gives the same runs.
@@ -103,7 +110,10 @@ def accept(delivery: Delivery, config: Config, now: datetime, delivery_id: str |
         config=config.hash,
         events=events,
         verdicts=tuple(planned.verdicts for planned in plans),
-        runs=tuple(_run(job, accepted_id, index, now) for index, planned in enumerate(plans) for job in planned.jobs),
+        runs=tuple(
+            _run(job, accepted_id, index, now, replay) for index, planned in enumerate(plans) for job in planned.jobs
+        ),
+        replay=replay,
     )
 
 
@@ -115,6 +125,18 @@ def take(delivery: Delivery, config: Config, edge: Edge, now: datetime, delivery
     return _record_and_wake(accept(delivery, config, now, delivery_id), edge)
 
 
+def take_again(accepted: Accepted, edge: Edge) -> Answer:
+    """Record and wake for a delivery that repeats another."""
+    edge.store.record_again(accepted)
+    return _wake(accepted, edge)
+
+
+def body_of(record: Mapping[str, Json], edge: Edge) -> bytes:
+    """The exact bytes of a recorded delivery, wherever they lie."""
+    body: bytes | None = record["body"]
+    return wire.unzipped(edge.objects.get(record["body_key"])) if body is None else body
+
+
 def accept_again(record: Mapping[str, Json], body: bytes, config: Config) -> Accepted:
     """What a delivery was accepted as, from its record: to finish what was begun.
 
@@ -123,18 +145,20 @@ def accept_again(record: Mapping[str, Json], body: bytes, config: Config) -> Acc
         config: the ci.yml that the record names.
     """
     delivery_id = record["pk"].removeprefix("delivery#")
-    accepted = accept(delivery_of(record, body), config, wire.time_of(record["received_at"]), delivery_id)
+    received_at = wire.time_of(record["received_at"])
+    accepted = accept(delivery_of(record, body), config, received_at, delivery_id, replay=replay_of(record))
     # Some of its events may have been no news.
     news = set(record["runs"])
     return replace(accepted, runs=tuple(run for run in accepted.runs if run.id in news))
 
 
-def _run(job: Job, delivery_id: str, event_index: int, now: datetime) -> Run:
+def _run(job: Job, delivery_id: str, event_index: int, now: datetime, replay: Replay | None) -> Run:
     seed = wire.key(delivery_id, str(event_index), job.pipeline).encode()
     time_part = ULID.from_str(delivery_id).bytes[:6]
     # The runs of one delivery are ordered as its events are: of several tags the last one wins an environment.
+    again = str(replay) if replay else None
     run_id = str(ULID(time_part + event_index.to_bytes(2) + hashlib.sha256(seed).digest()[:8]))
-    return Run(id=run_id, delivery=delivery_id, job=job, state=RunState.QUEUED, created_at=now)
+    return Run(id=run_id, delivery=delivery_id, job=job, state=RunState.QUEUED, created_at=now, reason=again)
 
 
 def take_found(accepted: Accepted, read: Mapping[Place, Ref], edge: Edge) -> None:
@@ -158,6 +182,10 @@ def _record_and_wake(accepted: Accepted, edge: Edge) -> Answer:
     if isinstance(written, Seen):
         reason = "this body was seen before"
         return Answer(200, {"delivery": written.delivery, "runs": list(written.runs), "reason": reason})
+    return _wake(written, edge)
+
+
+def _wake(written: Accepted, edge: Edge) -> Answer:
     unsent = tuple(run.id for run in written.runs if not wake(run, edge))
     superseding.ask_older(written.runs, edge, written.received_at)
     runs = [*(run.id for run in written.runs), *written.known]

@@ -58,6 +58,8 @@ def answer(event: Event, pipeline: Pipeline) -> tuple[str, Paths]:
     if not pulled:
         raise No(f"{a(event)}, and this pipeline answers to: {', '.join(sorted(pipeline.triggers))}")
     _check_ref(event)
+    if event.kind is EventKind.PULL_REQUEST and event.fork:
+        raise No("it comes from a fork, and nothing of a fork is built")
     if event.kind in BY_NAME:
         return f"{a(event)} of this pipeline", ()
     if event.kind is EventKind.BRANCH_DELETED:
@@ -114,8 +116,6 @@ def _check_commit(event: Event) -> None:
     if event.kind is EventKind.IMAGE:
         return
     if event.kind is EventKind.PULL_REQUEST:
-        if event.fork:
-            raise No("it comes from a fork, and nothing of a fork is built")
         if event.pull is None or event.pull.head is None:
             raise No("nothing to build: it is not open")
         if event.pull.branch is None:
@@ -134,8 +134,8 @@ def check_id(event: Event, pipeline: Pipeline) -> None:
         return
     has = f"has the id {shown(event.repository_id)}" if event.repository_id else "comes without an id"
     raise No(
-        f"repository {event.forge}/{event.repository} {has}, and ci.yml says {pipeline.repository_id}:"
-        " another one may have taken its name"
+        f"{shown(event.forge)}/{event.repository} {has}, and ci.yml says {pipeline.repository_id}:"
+        " another repository may have taken its name"
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from chalicelib import wire
+from chalicelib import pinning, wire
 from chalicelib.edge import Edge
 from chalicelib.errors import MailDelayed, TauError
 from chalicelib.model import Json, Result, Run, RunState, StepResult, StepStatus
+from chalicelib.when import should_run, when_of
 
 _AGAIN_AFTER = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(minutes=10)
@@ -19,7 +20,7 @@ def result_of(run: Run, state: RunState, reason: str | None, now: datetime) -> R
     """What came of a run, from its record."""
     return Result(
         run=run.id,
-        job=run.job,
+        job=pinning.job_of(run),
         state=state,
         started_at=run.started_at or run.created_at,
         ended_at=run.ended_at or now,
@@ -30,10 +31,17 @@ def result_of(run: Run, state: RunState, reason: str | None, now: datetime) -> R
 
 
 def _steps(run: Run) -> tuple[StepResult, ...]:
-    """What came of the steps up to the first that did not pass; what lies behind it is of an earlier claim."""
-    steps = [run.results[index] for index in sorted(run.results, key=int)]
-    broken = next((number for number, step in enumerate(steps) if step.status is not StepStatus.PASSED), len(steps))
-    return tuple(steps[: broken + 1])
+    """What came of the steps; behind one that did not pass, only of those that run because of it.
+
+    What else lies there is of an earlier claim.
+    """
+    last_words = {str(at) for at, step in enumerate(run.job.steps) if should_run(when_of(step), healthy=False)}
+    steps, healthy = [], True
+    for index in sorted(run.results, key=int):
+        if healthy or index in last_words:
+            steps.append(run.results[index])
+        healthy = healthy and run.results[index].status is StepStatus.PASSED
+    return tuple(steps)
 
 
 def notices(addresses: Iterable[str]) -> Mapping[str, Mapping[str, Json]]:

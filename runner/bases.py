@@ -20,6 +20,7 @@ _FROM = re.compile(
 _ARG = re.compile(r"^[ \t]*ARG[ \t]+(\w+)=(\S*)[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
 HUB = "docker.io"
+_NOT_THERE = ("not found", "manifest unknown")
 
 
 def bases(dockerfile: str, args: Mapping[str, str]) -> tuple[str, ...]:
@@ -62,17 +63,38 @@ def refresh(dockerfile: str, args: Mapping[str, str], context: Context) -> None:
             _pull(image, context)
 
 
-def _pull(image: str, context: Context) -> None:
-    host = host_of(image)
-    secret = context.job.registries[host]
+def fetch(image: str, context: Context) -> str:
+    """An image that a step names: the newest of a registry of ci.yml, any other where this engine lacks it; its id.
+
+    Raises:
+        StepFailed: no registry has it.
+        StepErrored: its registry does not answer, or refuses us, and this engine has none.
+    """
+    if host_of(image) in context.job.registries or not images.has(context.docker, image):
+        said = _pulled(image, context)
+        if said is not None and not images.has(context.docker, image):
+            gone = any(words in said for words in _NOT_THERE)
+            raise (StepFailed if gone else StepErrored)(f"the image {image} cannot be fetched: {said}")
+    with images.answering():
+        return str(context.docker.api.inspect_image(image)["Id"])
+
+
+def _pulled(image: str, context: Context) -> str | None:
+    """Fetch an image; what the engine complained of, or None when it has it now."""
+    secret = context.job.registries.get(host_of(image))
     login = credentials(context.secret(secret), secret).auth_config() if secret else None
     name, tag = _split(image)
-    said = _said(name, tag, login, context)
+    return _said(name, tag, login, context)
+
+
+def _pull(image: str, context: Context) -> None:
+    host = host_of(image)
+    said = _pulled(image, context)
     if said is None:
         return
     if images.has(context.docker, image):
         context.log.line(f"{image} could not be fetched anew, building on the one that is here: {said}")
-    elif "not found" in said or "manifest unknown" in said:
+    elif any(words in said for words in _NOT_THERE):
         raise StepFailed(f"the Dockerfile stands on {image}, which {host} does not have")
     else:
         raise StepErrored(f"the Dockerfile stands on {image}, which cannot be fetched: {said}")

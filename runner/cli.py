@@ -11,10 +11,13 @@ import click
 
 from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
+from runner.beginning import init
 from runner.describing import schema
+from runner.explaining import explain
 from runner.operating import COMMANDS
 from runner.planning import plan
 from runner.reconciling import reconcile
+from runner.starting import COMMANDS as STARTING
 
 if TYPE_CHECKING:
     from chalicelib.edge import Edge
@@ -76,7 +79,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, plan, reconcile, schema):
+for command in (*COMMANDS, *STARTING, explain, init, plan, reconcile, schema):
     main.add_command(command)
 
 

@@ -5,47 +5,82 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Literal
 
 import pydantic
 
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.reports.words import duration, size
-from runner import containers
+from runner import containers, contract
 from runner.containers import Ended
-from runner.context import Context
+from runner.context import Context, Image
 from runner.ending import Limits
-from runner.fields import Duration, ImageName, Size
+from runner.fields import Duration, ImageName, SecretName, Size, VariableName
+from runner.hiding import Hiding
 from runner.stopping import Stopping
 
 _KILLED = 137
 
 
-class Command(pydantic.BaseModel):
-    """What the settings of every action that runs a command have.
+class Limited(pydantic.BaseModel):
+    """What the settings of every action that runs a command have, whatever they call the command.
 
     Args:
         network: none = what the image itself starts is all that can be reached.
+        secrets: variable -> name of the secret whose value it gets.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
-    command: tuple[str, ...] = pydantic.Field(min_length=1)
     image: ImageName | None = None
     timeout: Duration = 1800
     memory: Size = 2 * 1024**3
     network: Literal["none", "internet"] = "none"
-    environment: Mapping[str, str] = pydantic.Field(default_factory=dict)
+    environment: Mapping[VariableName, str] = pydantic.Field(default_factory=dict)
+    secrets: Mapping[VariableName, SecretName] = pydantic.Field(default_factory=dict)
 
 
 @contextlib.contextmanager
-def container(settings: Command, context: Context) -> Iterator[str]:
-    """The command's container, which has not started; it and its network are gone afterwards."""
+def hiding(settings: Limited, context: Context) -> Iterator[tuple[Context, Mapping[str, str]]]:
+    """The context with a log in which the secrets of the step do not stand, and their values by variable.
+
+    Raises:
+        StepFailed: the event comes from a fork.
+        MissingSecret: one of them is not there.
+    """
+    if settings.secrets and context.job.event.fork:
+        raise StepFailed("this comes from a fork, and no secret is ever given to a fork's code")
+    values = {variable: context.secret(name) for variable, name in settings.secrets.items()}
+    log = Hiding(context.log, values.values())
+    try:
+        yield replace(context, log=log), values
+    finally:
+        log.finish()
+
+
+@contextlib.contextmanager
+def container(
+    settings: Limited,
+    context: Context,
+    words: tuple[str, ...],
+    image: Image,
+    secrets: Mapping[str, str],
+    folder: str | None = None,
+) -> Iterator[str]:
+    """The command's container, which has not started; it and its network are gone afterwards.
+
+    Args:
+        words: the command.
+        secrets: the values, by variable.
+        folder: where it starts; None = where the image says.
+    """
     name = f"tau-{context.run.lower()}-{context.epoch}-{context.index}"
     wanted = containers.Wanted(
-        image=context.image(settings.image).id,
-        command=settings.command,
-        environment={**settings.environment, "TAU_COMMIT": context.job.event.commit or ""},
+        image=image.id,
+        command=words,
+        environment={**settings.environment, **secrets, **contract.environment(context, image)},
+        folder=folder,
         memory_bytes=settings.memory,
         labels=context.labels,
         name=name,
@@ -57,25 +92,24 @@ def container(settings: Command, context: Context) -> Iterator[str]:
         yield made
 
 
-def _network(settings: Command, context: Context, name: str) -> AbstractContextManager[str]:
+def _network(settings: Limited, context: Context, name: str) -> AbstractContextManager[str]:
     """None, where only itself can be reached, or one of its own with a way out."""
     if settings.network == "none":
         return nullcontext("none")
     return containers.own_network(context.docker, name, context.labels)
 
 
-def watch(settings: Command, context: Context, made: str, stopping: Stopping, *, asked_grace_s: int = 0) -> Ended:
+def watch(settings: Limited, context: Context, made: str, stopping: Stopping, *, asked_grace_s: int = 0) -> Ended:
     """Run it to its end, which is the timeout's, or the run's, at the latest.
 
     Args:
         asked_grace_s: how long it may go on after SIGTERM when somebody has asked for its end.
     """
-    context.log.line(f"$ {' '.join(settings.command)}")
     limits = Limits(min(settings.timeout, context.remaining_s()), asked_grace_s=asked_grace_s)
     return containers.watch(context.docker, made, context.log, limits, stopping)
 
 
-def check_limits(what: str, settings: Command, ended: Ended, tail: tuple[str, ...]) -> None:
+def check_limits(what: str, settings: Limited, ended: Ended, tail: tuple[str, ...]) -> None:
     """It took no more time and memory than it was given.
 
     Args:

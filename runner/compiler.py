@@ -223,10 +223,14 @@ class _Compiler:
             return
         builds = [(at, other["settings"]["image"]) for at, other in enumerate(steps) if other["action"] == "build"]
         named = step["settings"].get("image")
+        # An action that takes any image says when it can do without one.
+        may_lack_image = getattr(self._actions[step["action"]], "may_lack_image", None)
         if named is not None:
-            if named not in [image for at, image in builds if at < index]:
+            if may_lack_image is None and named not in [image for at, image in builds if at < index]:
                 self._warn((*path, "image"), "no build before this step makes it")
         elif len(builds) != 1:
+            if may_lack_image and may_lack_image(step["settings"]):
+                return
             several = f"has {len(builds)} builds" if builds else "builds none"
             self._document.complain((*path, "image"), f'"image" is required: this pipeline {several}')
         elif builds[0][0] > index:

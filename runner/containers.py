@@ -65,7 +65,7 @@ _MACHINE_IS_WRONG = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """A container to be: what runs, with what, and how much it may take."""
+    """A container to be: what runs, with what, where, and how much it may take."""
 
     image: str
     command: Sequence[str]
@@ -73,6 +73,7 @@ class Wanted:
     memory_bytes: int
     labels: Mapping[str, str]
     name: str
+    folder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def created(docker: Any, wanted: Wanted, network: str, *, tidy_s: float = _TIDY_
             labels={**wanted.labels, "tau.kind": "step"},
             host_config=host,
             name=wanted.name,
+            working_dir=wanted.folder,
         )["Id"]
     try:
         yield container

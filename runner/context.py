@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib.errors import StepFailed
-from chalicelib.model import Job, Json, WaitingFor
+from chalicelib.model import Job, Json, StepResult, WaitingFor
+from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.registry import Credentials, Registry
 from runner.stopping import Stopping
@@ -90,6 +91,8 @@ class Context:
         stopping: whether this claim should stop early; what takes long listens to it.
         registry: `registry(host, image name, login)` -> manifests there.
         pace: how to wait, and to do something beside.
+        so_far: what came of the steps before this one, in order.
+        operators: whose scripts this machine runs itself.
     """
 
     run: str
@@ -111,6 +114,8 @@ class Context:
     stopping: Stopping = field(default_factory=Stopping)
     registry: Callable[[str, str, Credentials | None], Registry] = Registry
     pace: Pace = field(default_factory=Real)
+    so_far: tuple[StepResult, ...] = ()
+    operators: Operators = field(default_factory=Operators)
 
     def image(self, name: str | None) -> Image:
         """The image that the steps before this one made under a name of ci.yml.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, TypeAlias
 
+from annotated_types import MinLen
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -129,6 +130,25 @@ def check_template(text: str, sink: Sink, compiling: Compiling) -> None:
         raise complaint(str(error) if not placeholders(text) else f'"{text}": {error}') from error
 
 
+@dataclass(frozen=True)
+class AnyImage(Template):
+    """Marks an image that may also be one of a registry, with its host, tag or digest, and then has no placeholder."""
+
+    def _check(self, text: str, info: ValidationInfo) -> str:
+        return text if REFERENCE.fullmatch(text) else super()._check(text, info)
+
+
+# https://github.com/distribution/reference/blob/main/reference.go: host[:port]/name[:tag][@digest]
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{{1,5}})?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+ImageReference: TypeAlias = Annotated[str, AnyImage(Sink.IMAGE)]
+Words: TypeAlias = Annotated[tuple[str, ...], MinLen(1)]
+"""A command: a list of words, no shell in between."""
+
+
 # --- numbers --------------------------------------------------------------------------------------
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -238,6 +258,14 @@ def _secret(text: str) -> str:
     return text
 
 
+def _variable(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", text):
+        raise complaint(f"expected the name of a variable, such as TARGET, got {shape(text)}")
+    if text.startswith("TAU_"):
+        raise complaint(f"{shape(text)}: variables that begin with TAU_ are Tau's own")
+    return text
+
+
 def _webhook_secret(text: str) -> str:
     # The Lambda that listens to the internet may read no other; see .chalice/policy-intake.json.
     if not _secret(text).startswith("hook-"):
@@ -260,6 +288,7 @@ GlobText: TypeAlias = Annotated[str, AfterValidator(_glob)]
 PathGlob: TypeAlias = Annotated[str, AfterValidator(_path_glob)]
 Email: TypeAlias = Annotated[str, AfterValidator(email)]
 SecretName: TypeAlias = Annotated[str, AfterValidator(_secret)]
+VariableName: TypeAlias = Annotated[str, AfterValidator(_variable)]
 WebhookSecret: TypeAlias = Annotated[str, AfterValidator(_webhook_secret)]
 """A secret that intake may read: its name begins with `hook-`."""
 TokenSecret: TypeAlias = Annotated[str, AfterValidator(_token_secret)]

@@ -46,7 +46,6 @@ def plan_request(
         secret: what it must be signed with; None = its signature is not looked at.
 
     Raises:
-        BadConfig: the secret is none.
         BadInput: ci.yml has several forges that speak the dialect, and none was named; or not the named one.
     """
     pinned = _pinned(provider, config, forge)
@@ -103,7 +102,7 @@ def _of_no_forge(
 
 def _verify(delivery: Delivery, secret: bytes | None) -> None:
     if secret is not None:
-        providers.verify(delivery, [secret])
+        providers.check_signature(delivery, secret)
 
 
 # --- as JSON ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import click
 
 from chalicelib.errors import BadInput, NotThere
 from chalicelib.model import Provider
+from chalicelib.providers.signature import LEAST_SECRET_BYTES
 from runner.operating import Connect
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ def _secret(context: click.Context, _option: click.Parameter, name: str | None) 
     value = click.Option(["--secret"], envvar=name).resolve_envvar_value(context)
     if value is None:
         raise BadInput(f"--secret-env: the variable {name} is not set, or empty")
-    return value.encode("utf-8", "surrogateescape")
+    secret = value.encode("utf-8", "surrogateescape")
+    if len(secret) < LEAST_SECRET_BYTES:
+        click.echo(
+            f"warning: ${name} has {len(secret)} bytes; the intake takes none below {LEAST_SECRET_BYTES}", err=True
+        )
+    return secret
 
 
 @click.command()

@@ -11,15 +11,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from chalicelib import revalidating, superseding, wire
+from chalicelib import pinning, revalidating, superseding, wire
 from chalicelib.edge import Edge
-from chalicelib.errors import LostClaim, NeedsAttention, Outrun, StepFailed, TauError
+from chalicelib.errors import LostClaim, NeedsAttention, NothingToDo, Outrun, StepFailed, TauError
 from chalicelib.globs import matches
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
+from chalicelib.when import should_run, when_of
 from runner import actions, images
 from runner.context import Aws, Context, Image, Park
 from runner.journal import RunJournal
+from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.registry import Credentials, Registry
 from runner.runlog import StepLog, step_prefix
@@ -48,6 +50,7 @@ class Tools:
         action: a word of ci.yml -> what enacts it.
         registry: manifests of a registry; see `Context`.
         open_log: `open_log(objects, prefix, now, live)` -> the log of one step under one claim.
+        operators: whose scripts this machine runs itself.
     """
 
     edge: Edge
@@ -58,6 +61,7 @@ class Tools:
     action: Callable[[str], ModuleType] = actions.find
     registry: Callable[[str, str, Credentials | None], Registry] = Registry
     open_log: Callable[..., StepLog] = StepLog
+    operators: Operators = field(default_factory=Operators)
 
     def now(self) -> datetime:
         return self.pace.now()
@@ -122,7 +126,7 @@ def enact(
     """
     stopping = stopping or Stopping()
     try:
-        return _unwanted(run, tools, stopping) or _steps(run, tools, stopping, followed)
+        return _unwanted(run, tools, stopping) or _steps(_pinned(run, tools, stopping), tools, stopping, followed)
     except LostClaim:
         raise
     except Stopped as stopped:
@@ -131,6 +135,9 @@ def enact(
         return Halted(stopped.why, "; ".join(getattr(stopped, "__notes__", ())))
     except Outrun as outrun:
         return Replaced(outrun.by, str(outrun), for_good=True)
+    except StepFailed as error:
+        # Before the first step: the ref of which it was to build the newest commit is gone.
+        return Ended(RunState.FAILED, str(error), _all(run, run.results, tools.now()))
     except (TauError, OSError) as error:
         # Before the first step or between two: no engine, no disk, an action that this runner does not know.
         log.warning("run broke", extra={"run": run.id, "error": str(error)})
@@ -171,7 +178,7 @@ def _untouched(run: Run, tools: Tools, stopping: Stopping) -> Ended | None:
 def replaced(run: Run, tools: Tools, stopping: Stopping | None = None) -> Replaced | None:
     """The newer run that takes this one's place, as the commits say."""
     rivals = superseding.rivals(run, superseding.others_of(run, tools.edge))
-    source, ref = run.job.source, run.job.event.ref or ""
+    source, ref = run.job.source, run.job.event.ref or "HEAD"
     try:
         newer = superseding.successor(run, rivals, lambda: tools.workspace.ancestry(source, ref, stopping=stopping))
     except (TauError, OSError) as error:
@@ -181,12 +188,28 @@ def replaced(run: Run, tools: Tools, stopping: Stopping | None = None) -> Replac
     return Replaced(newer.id, superseding.reason(newer)) if newer else None
 
 
+def _pinned(run: Run, tools: Tools, stopping: Stopping) -> Run:
+    """The run with the commit that it builds: the newest of its ref, written down before the first step.
+
+    Whoever goes on with it, or does it again, builds the same.
+    """
+    job = pinning.job_of(run)
+    if job.event.commit is None:
+        commit = tools.workspace.tip(job.source, job.event.ref or "HEAD", stopping=stopping)
+        tools.edge.store.pin(run, pinning.entry(run, commit, wire.time_text(tools.now())), commit)
+        log.info("pinned", extra={"run": run.id, "source": job.source.name, "commit": commit})
+        job = pinning.with_commit(job, commit)
+    return replace(run, job=job)
+
+
 def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bool]) -> Ended | Parked:
     deadline = tools.pace.monotonic() + run.job.timeout_s
     results = _still_true(run, tools)
+    broken = _broken_off(results)
+    end = broken and _stopped(run, broken, results, tools)
     with tools.workspace.run_folder(f"{run.id}-{run.epoch}") as folder, ExitStack() as logs:
         for index, step in enumerate(run.job.steps):
-            if str(index) in results:
+            if str(index) in results or not should_run(when_of(step), healthy=end is None):
                 continue
             stopping.check()
             place = _Place(run, index, step, folder, deadline, tools.pace, logs, stopping, followed)
@@ -194,21 +217,33 @@ def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bo
             if isinstance(outcome, Park):
                 return Parked(outcome, () if _was_parked(run, index) else (_entry(run, _PARKED, index),))
             results[str(index)] = outcome
-            if outcome.status is not StepStatus.PASSED:
-                return _stopped(run, outcome, results, tools)
+            if outcome.status is StepStatus.SKIPPED:
+                return Ended(RunState.SKIPPED, outcome.reason, _all(run, results, tools.now()))
+            if outcome.status is not StepStatus.PASSED and end is None:
+                end = _stopped(run, outcome, results, tools)
+            if isinstance(end, Parked):
+                return end
             # What came of the last one is written with the run's end.
-            if index < len(run.job.steps) - 1:
+            if any(should_run(when_of(later), healthy=end is None) for later in run.job.steps[index + 1 :]):
                 tools.edge.store.finish_step(run, index, outcome)
-    return Ended(RunState.PASSED, None, _all(run, results, tools.now()))
+    state, reason = (end.state, end.reason) if isinstance(end, Ended) else (RunState.PASSED, None)
+    return Ended(state, reason, _all(run, results, tools.now()))
+
+
+def _broken_off(results: Mapping[str, StepResult]) -> StepResult | None:
+    """The first step that did not pass."""
+    ordered = (results[index] for index in sorted(results, key=int))
+    return next((result for result in ordered if result.status is not StepStatus.PASSED), None)
 
 
 def _still_true(run: Run, tools: Tools) -> dict[str, StepResult]:
     """The results of an earlier claim that still hold.
 
     An image that is not in this engine (the run was claimed on another host, or it was removed) is built and
-    tested again: the verdict of a test is worth something for the image that was tested, and no other.
+    tested again: the verdict of a test is worth something for the image that was tested, and no other. A step that did
+    not pass is written down only where others still have to run because of it: it is not tried again.
     """
-    done = {index: result for index, result in run.results.items() if result.status is StepStatus.PASSED}
+    done = dict(run.results)
     left = [index for index in range(len(run.job.steps)) if str(index) not in done]
     if not any(_needs_image(run, index, tools) for index in left):
         return done
@@ -226,7 +261,7 @@ def _built(results: Mapping[str, StepResult]) -> dict[str, Image]:
     return {
         index: Image(result.facts["image"]["name"], result.facts["image"]["id"])
         for index, result in results.items()
-        if result.action == "build"
+        if result.action == "build" and result.status is StepStatus.PASSED
     }
 
 
@@ -235,7 +270,7 @@ def images_of(results: Mapping[str, StepResult]) -> Mapping[str, Image]:
     found = {image.name: image for image in _built(results).values()}
     for result in results.values():
         name = result.facts.get("image", {}).get("name")
-        if result.action == "push" and name in found:
+        if result.action == "push" and result.status is StepStatus.PASSED and name in found:
             found[name] = replace(found[name], digests={**found[name].digests, **result.facts["digests"]})
     return found
 
@@ -289,6 +324,9 @@ def _step(place: _Place, results: Mapping[str, StepResult], tools: Tools) -> Ste
 
 
 def _broke(place: _Place, step_log: StepLog, started_at: datetime, error: Exception, tools: Tools) -> StepResult:
+    if isinstance(error, NothingToDo):
+        step_log.line(f"skipped: {error}")
+        return _not_passed(place, StepStatus.SKIPPED, started_at, tools.now(), error)
     if isinstance(error, StepFailed):
         step_log.line(f"failed: {error}")
         return _not_passed(place, StepStatus.FAILED, started_at, tools.now(), error)
@@ -330,6 +368,8 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         stopping=place.stopping,
         pace=tools.pace,
         registry=tools.registry,
+        so_far=tuple(results[at] for at in sorted(results, key=int)),
+        operators=tools.operators,
     )
 
 

@@ -24,6 +24,7 @@ from runner import images
 from runner.agent import Agent
 from runner.helping import Helper
 from runner.notice import SpotNotice
+from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.run import Tools
 from runner.signals import ENDED, HURRY, Signals
@@ -85,7 +86,7 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     # Two runners may bear one name: the suffix tells them apart, and the record tells which holds what.
     runner_id = f"{chosen.name or socket.gethostname()}-{uuid4().hex[:8]}"
     workspace = Workspace(writable(chosen.folder), edge.secrets.get, environ)
-    tools = Tools(edge, workspace, images.connect(), runner_id, pace)
+    tools = Tools(edge, workspace, images.connect(), runner_id, pace, operators=Operators.from_env(environ))
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
     facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}

@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from chalicelib.errors import TauError
 from runner.stopping import Stopping
 
 _GRACE_S = 1
+_LAST_WORDS_S = 2
+_CHUNK_BYTES = 64 * 1024
 
 
 class TimedOut(TauError):
@@ -82,10 +85,66 @@ def run(
     return Output(process.returncode, stdout, stderr)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def follow(
+    argv: Sequence[str],
+    write: Callable[[bytes], object],
+    *,
+    env: Mapping[str, str],
+    folder: Path,
+    timeout_s: float,
+    stopping: Stopping,
+    grace_s: float = _GRACE_S,
+) -> int:
+    """Run a command in a process group of its own, its output passed on as it comes; its exit code.
+
+    When it ends, whatever it has left behind of its group is killed.
+
+    Args:
+        env: the whole environment; nothing of ours is inherited.
+        grace_s: how long it may go on after SIGTERM when somebody has asked for its end.
+
+    Raises:
+        OSError: it cannot be started.
+        TimedOut: after `timeout_s`.
+        Stopped: somebody asks for it.
+    """
+    stopping.check()
+    process = subprocess.Popen(
+        list(argv),
+        env=dict(env),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    # Beside: what has left the group may hold the output open for as long as it likes.
+    reader = threading.Thread(target=_pass_on, args=(process.stdout, write), name="output", daemon=True)
+    reader.start()
+    try:
+        with stopping.telling(lambda: _end(process, grace_s)):
+            process.wait(max(timeout_s, 0.1))
+    except subprocess.TimeoutExpired as error:
+        stopping.check()
+        raise TimedOut(f"{argv[0]} took longer than {timeout_s:.0f} s and was stopped") from error
+    finally:
+        _signal(process, signal.SIGKILL)
+        process.wait()
+        reader.join(_LAST_WORDS_S)
+    stopping.check()
+    return process.returncode
+
+
+def _pass_on(output: IO[bytes], write: Callable[[bytes], object]) -> None:
+    with output:
+        while chunk := os.read(output.fileno(), _CHUNK_BYTES):
+            write(chunk)
+
+
+def _end(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> None:
     """Ask it to end, and kill it soon: git takes its locks and temporary files away when it is asked."""
     _signal_living(process, signal.SIGTERM)
-    killer = threading.Timer(_GRACE_S, _signal_living, (process, signal.SIGKILL))
+    killer = threading.Timer(grace_s, _signal_living, (process, signal.SIGKILL))
     killer.daemon = True
     killer.start()
 

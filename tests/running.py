@@ -10,7 +10,7 @@ import pydantic
 import requests.exceptions
 from docker.errors import APIError, ImageNotFound, NotFound
 
-from chalicelib.errors import LostClaim, StepErrored
+from chalicelib.errors import LostClaim, StepErrored, StepFailed
 from chalicelib.model import Step, StepResult, StepStatus
 from chalicelib.queue import Message
 from chalicelib.records.runs import new_run
@@ -115,17 +115,20 @@ class Action:
 
     Settings = Settings
 
-    def __init__(self, name, *outcomes, needs_image=False):
+    def __init__(self, name, *outcomes, needs_image=False, **settings):
         self.name = name
+        self.settings = settings
         self.outcomes = list(outcomes)
         self.NEEDS_IMAGE = needs_image
         self.contexts = []
+        self.settings = None
 
     @property
     def calls(self):
         return len(self.contexts)
 
-    def run(self, settings, context):  # noqa: ARG002 - every action gets both
+    def run(self, settings, context):
+        self.settings = settings
         self.contexts.append(context)
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else (self.outcomes or [passed(self.name)])[0]
         if callable(outcome):
@@ -168,6 +171,14 @@ class Branch(Workspace):
             raise StepErrored("the forge does not answer")
         return Ancestry(self.line[-1] if self.line else None, self._is_ancestor)
 
+    def tip(self, source, ref, *, stopping=None):  # noqa: ARG002 - there is one branch
+        self.asked += 1
+        if self.unreachable:
+            raise StepErrored("the forge does not answer")
+        if not self.line:
+            raise StepFailed(f"{ref} is gone")
+        return self.line[-1]
+
     def _is_ancestor(self, older, newer):
         line = self.line
         return older in line and newer in line and line.index(older) <= line.index(newer)
@@ -188,7 +199,7 @@ def tools(edge, workspace, engine, pace, *actions, runner="r1"):
 
 def queued(edge, number, *actions, send=True, **changes):
     """A run of these actions, written and (unless told otherwise) called for."""
-    made = make_run(number, *(Step(action.name, {}) for action in actions), **changes)
+    made = make_run(number, *(Step(action.name, action.settings) for action in actions), **changes)
     edge.store.table.write(new_run(made))
     if send:
         edge.queue.send(Message(made.id, made.send), pool="default", group="g")

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from chalicelib.model import RunState, StepResult, StepStatus
+from chalicelib.model import RunState, Step, StepResult, StepStatus
 from chalicelib.records.runs import new_run
 from chalicelib.telling import notices, result_of, tell
 from tests.installation import NOW, installation, later, run
@@ -179,3 +179,17 @@ def test_what_lies_behind_the_step_that_broke_is_of_an_earlier_claim_and_told_to
     }
     result = result_of(run(1, results=steps), RunState.FAILED, "1 of 2 failed", NOW)
     assert [step.action for step in result.steps] == ["build", "test"]
+
+
+def test_steps_for_when_something_went_wrong_are_told_with_what_went_wrong():
+    def step(action, status):
+        return StepResult(action, status, NOW, NOW)
+
+    steps = {
+        "0": step("test", StepStatus.FAILED),
+        "1": step("push", StepStatus.PASSED),
+        "2": step("script", StepStatus.PASSED),
+    }
+    planned = run(1, Step("test", {}), Step("push", {}), Step("script", {"when": "failure"}), results=steps)
+    result = result_of(planned, RunState.FAILED, "1 of 2 failed", NOW)
+    assert [step.action for step in result.steps] == ["test", "script"]

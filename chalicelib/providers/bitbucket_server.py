@@ -60,17 +60,18 @@ def read(delivery: Delivery) -> list[Event]:
         repository=None,
         pusher=_pusher(payload.part("actor")),
     )
+    if key == "diagnostics:ping":
+        # The page's "Test connection" sends `{"test": true}` and nothing else.
+        # https://confluence.atlassian.com/bitbucketserver/manage-webhooks-938025878.html
+        return [replace(base, kind=EventKind.PING)]
     if key == "repo:refs_changed":
         return _push(payload, _of(payload.need_child("repository"), base))
     if key in PULL_REQUESTS:
         return [_pull_request(payload.need_child("pullRequest"), base, closes=key in CLOSING)]
-    if key == "diagnostics:ping":
-        # The page's "Test connection" sends `{"test": true}` and nothing else.
-        # https://confluence.atlassian.com/bitbucketserver/manage-webhooks-938025878.html ("Test the connection")
-        return [replace(base, kind=EventKind.PING)]
-    reason = f"nothing is built for Bitbucket's event {key}"
-    repository = payload.child("repository")
-    return [replace(base if repository is None else _of(repository, base), reason=reason)]
+    repository = payload.child("repository") or payload.part("pullRequest").part("toRef").child("repository")
+    if repository is not None:
+        base = _of(repository, base)
+    return [replace(base, reason=f"nothing is built for Bitbucket's event {key}")]
 
 
 def _of(repository: Fields, base: Event) -> Event:
@@ -97,17 +98,18 @@ def _pusher(actor: Fields) -> Pusher:
 
 
 def _push(payload: Fields, base: Event) -> list[Event]:
-    """A push; `commits` and `toCommit`, which older versions lack, do not say which of several changes they are of."""
     changes = payload.need_children("changes")
-    commits = payload.children("commits")
-    head = payload.child("toCommit")
-    if len(changes) != 1:
-        commits, head = [], None
-    return [_change(change, base, commits, head) for change in changes]
+    commits, head = payload.children("commits"), payload.child("toCommit")
+    return [_change(change, base, commits, head, alone=len(changes) == 1) for change in changes]
 
 
-def _change(change: Fields, base: Event, commits: Sequence[Fields], head: Fields | None) -> Event:
-    """One ref: all zeros stand on the side where it was not there."""
+def _change(change: Fields, base: Event, commits: Sequence[Fields], head: Fields | None, *, alone: bool) -> Event:
+    """One ref: all zeros stand on the side where it was not there.
+
+    Args:
+        commits, head: the payload's `commits` (newest first) and `toCommit`; older versions have neither.
+        alone: it is the push's only change: of several nothing says which one the commits are of.
+    """
     ref = checked_ref(change.part("ref").text("id") or change.need_text("refId"))
     before, after = change.need_object_id("fromHash"), change.need_object_id("toHash")
     if change.text("type") == "DELETE":
@@ -117,8 +119,8 @@ def _change(change: Fields, base: Event, commits: Sequence[Fields], head: Fields
         return replace(base, reason=f"{ref} is neither a branch nor a tag")
     if before is None and after is None:
         return replace(base, reason=f"{ref} has no commit, before or after")
-    commit = _commit(ref, after, head)
-    built = _listed(commit, commits, head)
+    commit = _commit(ref, after, head if alone else None)
+    built = _told(commit, [head, *commits] if head else commits)
     return replace(
         base,
         kind=kind_of(ref, before, after),
@@ -128,7 +130,7 @@ def _change(change: Fields, base: Event, commits: Sequence[Fields], head: Fields
         after=after,
         commit=commit,
         # It is never said whether a push was forced, or that `commits` holds the newest five alone.
-        commit_author_emails=each_email_once(_author_email(one) for one in commits),
+        commit_author_emails=each_email_once(_author_email(one) for one in commits if alone),
         head_commit_author_email=_author_email(built),
         head_commit_message=shortened(built.text("message"), LONGEST_MESSAGE),
     )
@@ -144,10 +146,10 @@ def _commit(ref: str, after: str | None, head: Fields | None) -> str | None:
     return head.need_object_id("id") or after
 
 
-def _listed(commit: str | None, commits: Sequence[Fields], head: Fields | None) -> Fields:
+def _told(commit: str | None, commits: Sequence[Fields]) -> Fields:
     """What the payload says of the commit; nothing where it does not list it."""
-    told = [one for one in (head, *commits) if one is not None and commit and one.text("id") == commit]
-    return told[0] if told else Fields({}, "toCommit")
+    nothing = Fields({}, "toCommit")
+    return next((one for one in commits if commit and one.text("id") == commit), nothing)
 
 
 def _author_email(commit: Fields) -> str | None:

@@ -39,6 +39,11 @@ def verify(body: bytes, values: Sequence[str], secrets: Sequence[bytes]) -> tupl
         BadSignature: everything else.
     """
     check_secrets(secrets)
+    return check_signature(body, values, secrets)
+
+
+def check_signature(body: bytes, values: Sequence[str], secrets: Sequence[bytes]) -> tuple[int, ...]:
+    """The same, whatever the secrets are worth."""
     if len(values) != 1 or not SIGNED.fullmatch(values[0]):
         raise BadSignature(NOT_OURS)
     signers = signed_by(body, values[0].encode("ascii"), secrets)

@@ -208,8 +208,8 @@ def _not_run(result: Result) -> list[str]:
     """The steps of the pipeline that were never come to. The runner may report steps of its own (checkout)."""
     left = [step.action for step in result.job.steps]
     for step in result.steps:
-        if left and step.action == left[0]:
-            left.pop(0)
+        if step.action in left:
+            left.remove(step.action)
     return left
 
 

@@ -6,21 +6,28 @@ from chalicelib.errors import StepFailed
 from chalicelib.model import StepResult, StepStatus
 from runner import commands, containers, junit
 from runner.context import Context
+from runner.fields import Words
 
 NEEDS_IMAGE = True
 
 
-class Settings(commands.Command):
+class Settings(commands.Limited):
     """`test: {command: [/opt/testrunner/run], results: /results/*.xml, timeout: 30m}`."""
 
+    command: Words
     results: str = "/results/*.xml"
 
 
 def run(settings: Settings, context: Context) -> StepResult:
     """Run the command in a container of its own and judge by its exit code and its results."""
     started_at = context.now()
-    with commands.container(settings, context) as container:
-        ended = commands.watch(settings, context, container, context.stopping)
+    image = context.image(settings.image)
+    with (
+        commands.hiding(settings, context) as (hidden, secrets),
+        commands.container(settings, hidden, settings.command, image, secrets) as container,
+    ):
+        context.log.line(f"$ {' '.join(settings.command)}")
+        ended = commands.watch(settings, hidden, container, context.stopping)
         tests = results(settings, context, container)
     judge(settings, ended, tests, context.log.tail())
     facts = {"tests": tests.facts()} if tests else {}

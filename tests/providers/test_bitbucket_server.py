@@ -55,6 +55,7 @@ def test_several_changes_are_several_events_and_none_is_given_the_others_authors
     events = read(body)
     assert [(event.kind, event.commit) for event in events] == [("push", B), ("tag_created", TAG)]
     assert [event.commit_author_emails for event in events] == [(), ()]
+    assert [event.head_commit_author_email for event in events] == ["ada@2pisoftware.com", None]
 
 
 def test_no_changes_are_no_events():
@@ -139,6 +140,11 @@ def test_an_event_that_nothing_is_built_for_is_ignored_by_name(key):
     (event,) = read({"repository": REPOSITORY}, key)
     assert (event.kind, event.repository) == (EventKind.IGNORED, "CRM/crm_deploy")
     assert key in event.reason
+
+
+def test_a_comment_on_a_pull_request_is_ignored_by_the_name_of_where_it_would_go():
+    (event,) = read(pull(REPOSITORY | {"slug": "fork"}), "pr:comment:added")
+    assert (event.kind, event.repository) == (EventKind.IGNORED, "CRM/crm_deploy")
 
 
 def test_the_pages_test_of_the_connection_is_a_ping():

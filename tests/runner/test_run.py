@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.errors import BadConfig, LostClaim, NeedsAttention, StepErrored, StepFailed
+from chalicelib.errors import BadConfig, LostClaim, NeedsAttention, NothingToDo, StepErrored, StepFailed
 from chalicelib.model import RunState, Step, StepStatus, WaitingFor
 from runner import actions, runlog
 from runner.context import Park
@@ -419,3 +419,58 @@ def test_the_digests_of_a_push_belong_to_the_image_that_was_pushed():
 def test_times_of_steps_are_the_runners(world):
     ended = world(Action("lint", StepFailed("no"))).enact()
     assert (ended.steps[0].started_at, ended.steps[0].ended_at) == (NOW, NOW)
+
+
+# --- steps for when something went wrong ----------------------------------------------------------
+
+
+def test_a_failed_run_has_its_last_words_and_ends_as_it_failed(world):
+    push, onfail, always = Action("push"), Action("onfail", when="failure"), Action("always", when="always")
+    ended = world(Action("test", StepFailed("1 of 2 tests failed")), push, onfail, always).enact()
+    assert (ended.state, ended.reason) == (RunState.FAILED, "1 of 2 tests failed")
+    assert statuses(ended) == ["failed", "skipped", "passed", "passed"]
+    assert [result.status for result in onfail.contexts[0].so_far] == [StepStatus.FAILED]
+
+
+def test_a_run_that_passes_has_no_words_of_failure(world):
+    onfail, always = Action("onfail", when="failure"), Action("always", when="always")
+    ended = world(Action("test"), onfail, always).enact()
+    assert (ended.state, statuses(ended)) == (RunState.PASSED, ["passed", "skipped", "passed"])
+
+
+def test_last_words_that_fail_change_nothing(world):
+    acts = (
+        Action("test", StepFailed("no")),
+        Action("onfail", StepErrored("chat is down"), when="failure"),
+        Action("always", when="always"),
+    )
+    ended = world(*acts).enact()
+    assert (ended.state, ended.reason, statuses(ended)) == (RunState.FAILED, "no", ["failed", "errored", "passed"])
+
+
+def test_our_own_failure_has_its_last_words_after_the_second_try_only(world):
+    onfail = Action("onfail", when="failure")
+    made = world(Action("test", StepErrored("the engine broke")), onfail)
+    assert isinstance(made.enact(), Parked)
+    assert onfail.calls == 0
+    assert (made.enact().state, onfail.calls) == (RunState.ERRORED, 1)
+
+
+def test_a_failed_step_is_not_tried_again_by_who_takes_over_its_last_words(world):
+    test = Action("test", StepFailed("no"), passed("test"))
+    onfail = Action("onfail", LostClaim("a frozen runner"), passed("onfail"), when="failure")
+    made = world(test, onfail)
+    with pytest.raises(LostClaim):
+        made.enact()
+    ended = enact(made.run, made.tools, made.stopping)
+    assert (ended.state, ended.reason, statuses(ended)) == (RunState.FAILED, "no", ["failed", "passed"])
+    assert test.calls == 1
+
+
+def test_a_step_that_finds_nothing_to_do_ends_the_run_skipped_without_last_words(world):
+    always = Action("always", when="always")
+    made = world(Action("build", NothingToDo("it has no Dockerrun.aws.json")), Action("push"), always)
+    ended = made.enact()
+    assert (ended.state, ended.reason) == (RunState.SKIPPED, "it has no Dockerrun.aws.json")
+    assert (statuses(ended), always.calls) == (["skipped"] * 3, 0)
+    assert "skipped: it has no Dockerrun.aws.json" in made.log()

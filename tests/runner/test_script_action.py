@@ -5,6 +5,7 @@ from chalicelib.model import StepStatus
 from runner.actions import script as action
 from runner.context import Image
 from runner.stopping import Stopped, Stopping, Why
+from tests.installation import event, job
 from tests.running import Journal, context, stopping_soon, within
 
 IMAGE = "2pisoftware/cmfive-dev"
@@ -34,7 +35,16 @@ class Step:
         self.journal = Journal()
         self.log = None
 
-    def run(self, script, *, docker=None, stopping=None, remaining_s=600.0, **changes):
+    @staticmethod
+    def tree(folder):
+        """What is checked out: a script of the repository's own, and a link that leads out of it."""
+        (folder / "bin").mkdir(exist_ok=True)
+        (folder / "bin" / "announce").write_text("#!/bin/sh\necho $TAU_BRANCH is $TAU_RESULT\n")
+        (folder / "bin" / "announce").chmod(0o755)
+        (folder / "link").unlink(missing_ok=True)
+        (folder / "link").symlink_to("/etc/shadow")
+
+    def run(self, script, *, docker=None, stopping=None, remaining_s=600.0, planned=None, **changes):
         image = Image(IMAGE, self.lab.client.images.get(self.lab.base).id)
         held = context(
             docker or self.lab.client,
@@ -44,9 +54,12 @@ class Step:
             journal=self.journal,
             stopping=stopping or Stopping(),
             remaining_s=lambda: remaining_s,
+            secret={"chat-token": "s3cret-value"}.__getitem__,
+            trees={"github.com/2pisoftware/cmfive": self.tree},
+            **({"job": planned} if planned else {}),
         )
         self.log = held.log
-        settings = action.Settings.model_validate({"command": ["sh", "-c", script], "image": IMAGE, **changes})
+        settings = action.Settings.model_validate({"run": ["sh", "-c", script], "image": IMAGE, **changes})
         try:
             return action.run(settings, held)
         finally:
@@ -92,10 +105,41 @@ def test_a_script_reaches_the_outside_unless_it_says_otherwise(step, network, in
     assert ("eth0" in step.log.text) == ("eth0" in interfaces)
 
 
-def test_an_image_that_no_step_built_is_the_codes_fault_and_leaves_no_mark(step):
-    with pytest.raises(StepFailed, match="no step before this one built the image a/b"):
-        step.run("true", image="a/b")
+def test_an_image_that_nobody_has_leaves_no_mark(step):
+    with pytest.raises((StepFailed, StepErrored), match=r"the image 127\.0\.0\.1:1/a/b:1 cannot be fetched"):
+        step.run("true", image="127.0.0.1:1/a/b:1")
     assert step.journal.entries == []
+
+
+def test_a_script_may_run_in_any_image_that_this_engine_has_or_can_fetch(step):
+    step.run("echo ran", image=step.lab.base)
+    assert step.log.text == "ran\n"
+
+
+# --- the repository's tree ------------------------------------------------------------------------
+
+
+def test_a_script_of_the_repository_is_there_and_runs_where_it_lies(step):
+    step.run("pwd; ./bin/announce; ls -l link | grep -c '/etc/shadow'")
+    assert step.log.text == "/tau/tree\ndevelop is passed\n1\n"
+
+
+def test_what_a_script_does_to_the_tree_is_gone_with_its_container(step):
+    step.run("echo mine > bin/announce; rm link; touch new")
+    (tree,) = step.folder.glob("tree-*")
+    assert sorted(path.name for path in tree.iterdir()) == ["bin", "link"]
+    assert "TAU_BRANCH" in (tree / "bin" / "announce").read_text()
+
+
+def test_a_hostile_branch_is_the_value_of_a_variable_and_nothing_more(step):
+    hostile = "x;touch owned;$(touch owned)`touch owned`"
+    step.run('printf "%s" "$TAU_BRANCH"; ls', planned=job(event=event(name=hostile, ref=f"refs/heads/{hostile}")))
+    assert step.log.text == f"{hostile}bin\nlink\n"
+
+
+def test_a_script_gets_the_secrets_that_it_names_and_the_log_does_not_show_them(step):
+    step.run('echo "$TOKEN"; [ "$TOKEN" = s3cret-value ]', secrets={"TOKEN": "chat-token"})
+    assert step.log.text == "***\n"
 
 
 # --- after a claim that died ----------------------------------------------------------------------

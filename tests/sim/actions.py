@@ -6,9 +6,10 @@ import pydantic
 
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import StepResult, StepStatus
-from runner.actions import deploy_eb, push
+from runner.actions import deploy_eb, push, script
 from tests.sim.edges.engine import digest_of
 from tests.sim.scheduler import Killed
+from tests.sim.scripts import Script, read_once
 
 
 class Settings(pydantic.BaseModel):
@@ -34,8 +35,9 @@ class Actions:
         anything = SimpleNamespace(model_validate=lambda _: _SETTINGS)
         self._known = {
             "build": SimpleNamespace(NEEDS_IMAGE=False, Settings=anything, run=self._build),
-            "push": _read_once(push),
-            "deploy_eb": _read_once(deploy_eb),
+            "push": _real(push),
+            "deploy_eb": _real(deploy_eb),
+            "script": Script(host, world, read_once(script), world.people.refuses),
         }
 
     def __call__(self, name):
@@ -71,16 +73,5 @@ class Actions:
         context.stopping.check()
 
 
-def _read_once(action):
-    """The real action; its settings are read once for each text, not once for each run."""
-    known = {}
-
-    def model_validate(settings):
-        key = repr(settings)
-        if key not in known:
-            known[key] = action.Settings.model_validate(settings)
-        return known[key]
-
-    return SimpleNamespace(
-        NEEDS_IMAGE=action.NEEDS_IMAGE, Settings=SimpleNamespace(model_validate=model_validate), run=action.run
-    )
+def _real(action):
+    return SimpleNamespace(NEEDS_IMAGE=action.NEEDS_IMAGE, Settings=read_once(action), run=action.run)

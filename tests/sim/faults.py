@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 
 from tests.sim.edges.point import no_answer, server_error, throttled
-from tests.sim.scheduler import Killed
+from tests.sim.scheduler import Flag, Killed, Process
 
 # Nobody can be kept from being frozen between his last look and the packet that leaves his machine, and no other side
 # of ours takes a fence: what of the promise depends on that is said in docs/promise.md. Everywhere else, anything goes.
 _UNFENCED = frozenset({"registry.tag", "docker.push", "eb.update_environment", "ses.send_email"})
 _MAILS = frozenset({"ses.send_email"})
+# One that the network holds up: longer, and docs/promise.md says what may come of it.
+_UNDER_WAY_S = {"eb.update_environment": 20.0}
 # What others do right before a read, they might as well do right before the write that follows: a turn for them in
 # every third place finds as much, and is a third of the work. A long poll gives them turns enough while it waits.
 _READS = frozenset({"table.get", "table.query", "table.partition", "registry.digest", "ssm.get_parameter", "queue.url"})
@@ -118,5 +120,25 @@ class Faults:
 
     def _slow(self, name, do, process):
         self._note("slow", name, process)
+        if name in _UNFENCED:
+            return self._under_way(do, self.random() * _UNDER_WAY_S.get(name, 3.0))
         self.scheduler.wait(self.random() * 20)
         return do()
+
+    def _under_way(self, do, seconds):
+        """The network has it: whoever sent it may be frozen or die, and it arrives no later, and no less."""
+        arrived, answers = Flag(self.scheduler), []
+
+        def arrive():
+            try:
+                answers.append((do(), None))
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever sent it is told
+                answers.append((None, error))
+            arrived.set()
+
+        self.scheduler.start(Process("network"), arrive, seconds)
+        arrived.wait()
+        answer, error = answers[0]
+        if error:
+            raise error
+        return answer

@@ -10,7 +10,7 @@ from functools import cache
 from chalicelib.superseding import Ancestry
 
 SECRET = "a secret made for the occasion"
-REPOSITORY = "2pisoftware/app"
+REPOSITORY, OTHER_REPOSITORY = "2pisoftware/app", "2pisoftware/tools"
 NOTHING = "0" * 40
 
 
@@ -21,13 +21,15 @@ class Forge:
         people: commit -> the address of whoever pushed it.
     """
 
-    def __init__(self):
+    def __init__(self, repository=REPOSITORY):
+        self.repository = repository
         self.parents, self.refs, self.people = {}, {}, {}
 
     def commit(self, ref, who, *, onto=None):
         """A new commit at the tip of a ref; on top of `onto`, or of where the ref stands."""
         parent = onto or self.refs.get(ref)
-        sha = hashlib.sha1(f"{len(self.parents)}.{parent}".encode(), usedforsecurity=False).hexdigest()
+        said = f"{self.repository}.{len(self.parents)}.{parent}"
+        sha = hashlib.sha1(said.encode(), usedforsecurity=False).hexdigest()
         self.parents[sha] = parent
         self.people[sha] = who
         return self.move(ref, sha)
@@ -58,7 +60,7 @@ class Forge:
             "after": after,
             "forced": bool(before) and not self.is_ancestor(before, after),
             "deleted": False,
-            "repository": {"id": 1, "full_name": REPOSITORY},
+            "repository": {"id": len(self.repository), "full_name": self.repository},
             "pusher": {"name": who.partition("@")[0], "email": who},
             "commits": [head],
             "head_commit": head,
@@ -75,24 +77,28 @@ class Forge:
 
 
 class Workspace:
-    """runner.workspace.Workspace without a disk."""
+    """runner.workspace.Workspace without a disk.
 
-    def __init__(self, forge, scheduler):
-        self._forge, self._scheduler = forge, scheduler
+    Args:
+        forges: repository -> its Forge.
+    """
+
+    def __init__(self, forges, scheduler):
+        self._forges, self._scheduler = forges, scheduler
 
     def run_folder(self, claim):
         return _Folder(claim)
 
     def checkout(self, source, ref, commit, into, **waits):  # noqa: ARG002 - the real one's arguments
         self._scheduler.wait(self._scheduler.random() * 2)
-        return commit or self._forge.refs[ref]
+        return commit or self._forges[source.repository].refs[ref]
 
     def archive(self, source, commit):  # noqa: ARG002 - every commit has the same tree
         return tree()
 
-    def ancestry(self, source, ref, stopping=None):  # noqa: ARG002 - there is one repository
+    def ancestry(self, source, ref, stopping=None):  # noqa: ARG002 - the real one's arguments
         self._scheduler.wait(self._scheduler.random())
-        return self._forge.ancestry(ref)
+        return self._forges[source.repository].ancestry(ref)
 
 
 class _Folder:

@@ -8,19 +8,18 @@ from chalicelib.cancelling import Answer
 from chalicelib.model import ENDS, RunState, may_become
 from chalicelib.queue import BadMessage, decode
 from chalicelib.records.run_items import run_of
+from tests.sim.errors import Broken
+from tests.sim.scripts import check_scripts
+from tests.sim.shares import Shares
 
 _ENDS = frozenset(str(end) for end in ENDS)
-
-
-class Broken(AssertionError):
-    """An invariant does not hold."""
 
 
 class Watch:
     """Looks at every write of a run and at every message that goes."""
 
     def __init__(self, world):
-        self._world = world
+        self._world, self._shares = world, Shares(world)
         self._keep, self._delete = world.cloud.table._keep, world.cloud.sqs._delete
         world.cloud.table._keep, world.cloud.sqs._delete = self.keep, self.delete
         self.beats = {}
@@ -31,6 +30,8 @@ class Watch:
             old = self._world.cloud.table.items.get(place)
             if old is not None:
                 self._check(old, item)
+        elif place[0] == "dead" and item["kind"] == "run" and place not in self._world.cloud.table.items:
+            self._world.people.operators.letter(item)
         self._keep(place, item, keys)
 
     def _check(self, old, new):
@@ -39,6 +40,7 @@ class Watch:
             raise Broken(f"{run} went from {before} to {after}")
         if before in _ENDS and (after != before or old["epoch"] != new["epoch"] or old["journal"] != new["journal"]):
             raise Broken(f"{run} was {before}, and changed")
+        self._shares.look(before, new)
         now = self._world.scheduler.time
         if before == after == "running" and old["epoch"] != new["epoch"]:
             self.takings += 1
@@ -89,11 +91,13 @@ def check(world):
     _accepted_deliveries_have_their_runs(world, runs)
     _one_run_for_a_body(world)
     _who_was_cancelled_is_cancelled(world, runs)
+    _what_is_redriven_is_done(world, runs)
     _locks_are_free(world)
     _everybody_is_told(world, runs)
     _images_are_moved_once(world, runs)
     _the_newest_push_is_what_there_is(world, runs)
     _environments_are_updated_once(world)
+    check_scripts(world, runs)
     _nothing_lies_about(world)
 
 
@@ -114,9 +118,19 @@ def _one_run_for_a_body(world):
 
 
 def _who_was_cancelled_is_cancelled(world, runs):
-    for run, answer in world.people.cancelled.items():
+    for run, answer in world.people.operators.cancelled.items():
         if answer is Answer.CANCELLED and runs[run].state is not RunState.CANCELLED:
             raise Broken(f"{run} was said to be cancelled, and is {runs[run].state}")
+
+
+def _what_is_redriven_is_done(world, runs):
+    for place, item in world.cloud.table.items.items():
+        if place[0] == "dead" and item["state"] == "redriven" and item["redriven_run"] not in runs:
+            raise Broken(f"letter {place[1]} was redriven as {item['redriven_run']}, and there is no such run")
+    for named, said in world.people.operators.redriven.items():
+        letter = world.cloud.table.items.get(("dead", named))
+        if named in runs and runs[named].state is RunState.ERRORED and "does run" in said and letter is None:
+            raise Broken(f"{named} was redriven, and no letter says so: {said}")
 
 
 def _locks_are_free(world):
@@ -160,7 +174,13 @@ def _images_are_moved_once(world, runs):
 def _the_newest_push_is_what_there_is(world, runs):
     """A branch's tag stands at the run of its newest commit that passed."""
     for ref, tag in world.branch_tags.items():
-        passed = [run for run in runs.values() if run.job.event.ref == ref and run.state is RunState.PASSED]
+        passed = [
+            run
+            for run in runs.values()
+            if run.job.source.repository == world.forge.repository
+            and run.job.event.ref == ref
+            and run.state is RunState.PASSED
+        ]
         repository = world.cloud.registries.repositories.get(world.place_of_images)
         if not passed or repository is None:
             continue

@@ -1,12 +1,12 @@
-"""Everybody outside: who pushes, the forge that tells of it, and who cancels a run or stops a runner."""
+"""Who pushes, and the forges that tell of it."""
 
 from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.cancelling import Unsteady, cancel
-from chalicelib.errors import NotThere
 from chalicelib.intake import receive
+from tests.sim.forge import OTHER_REPOSITORY
+from tests.sim.operators import Operators
 from tests.sim.scheduler import Process, SimPace
 
 _DEVELOP, _MASTER = "refs/heads/develop", "refs/heads/master"
@@ -17,18 +17,18 @@ class People:
     """A few minutes of a team's day.
 
     `busy` counts what somebody has begun and not finished; `answers` holds what forges were told, with the body that
-    they sent; `cancelled` what became of each wish to cancel, by run; `rewound` the commits that a branch was forced
-    back to.
+    they sent; `rewound` the commits that a branch was forced back to.
     """
 
     def __init__(self, world):
         self._world, self._random = world, world.dice
-        self.busy, self.answers, self.cancelled = 0, [], {}
+        self.busy, self.answers = 0, []
+        self.operators = Operators(world, self)
         self._deadly, self.rewound = set(), set()
         self._ids = 0
 
     def start(self):
-        self._begin(Process("people"), self._day)
+        self.begin(Process("people"), self._day)
 
     def fate(self, commit):
         """What becomes of it in a build: "good", "red" (its tests fail), "shaky" (we break) or "deadly"."""
@@ -37,11 +37,19 @@ class People:
         roll = int(commit[:4], 16) / 65536
         return "red" if roll < 0.1 else "shaky" if roll < 0.25 else "good"
 
-    def _begin(self, process, work, after_s=0.0):
+    def refuses(self, commit):
+        """Whether its script exits with 1."""
+        return int(commit[4:8], 16) / 65536 < 0.1
+
+    def mend(self, commit):
+        """What it did to runners it does no more."""
+        self._deadly.discard(commit)
+
+    def begin(self, process, work, after_s=0.0):
         self.busy += 1
         self._world.scheduler.start(process, work, after_s)
 
-    def _finished(self):
+    def finished(self):
         self.busy -= 1
 
     # --- pushes -------------------------------------------------------------------------------------
@@ -49,25 +57,36 @@ class People:
     def _day(self):
         """A few pushes and a tag or two, close to each other; the forge tells of them in any order."""
         forge, random = self._world.forge, self._random
-        news = [self._push(number) for number in range(random.choice([1, 2, 2, 3]))]
+        news = [self._push(forge, number) for number in range(random.choice([1, 2, 2, 3]))]
         if len(news) > 1 and random.random() < 0.1:
             back = news[0][2]  # thought better of it
             self.rewound.add(back)
             news.append((_DEVELOP, *forge.move(_DEVELOP, back)))
         if random.random() < 0.25:
             news += [self._release(number) for number in range(random.choice([1, 2]))]
-        for number, (ref, before, after) in enumerate(news):
-            self._deliver(number, *forge.told(ref, before, after), random.random() * 25)
+        told = [forge.told(*one) for one in news] + self._elsewhere()
+        for number, (headers, body) in enumerate(told):
+            self._deliver(number, headers, body, random.random() * 25)
         self._world.scheduler.wait(random.random() * 60)
-        if random.random() < 0.15:
-            self._stop_a_runner()
-        if random.random() < 0.15:
-            self._cancel_a_run()
-        self._finished()
+        for chance, act in (
+            (0.25, self.operators.stop_a_runner),
+            (0.15, self.operators.cancel_a_run),
+            (0.1, self.operators.redrive_a_run),
+        ):
+            if random.random() < chance:
+                act()
+        self.finished()
 
-    def _push(self, number):
-        before, after = self._world.forge.commit(_DEVELOP, f"dev{number}@example.com")
-        if self._random.random() < 0.02:
+    def _elsewhere(self):
+        """Some days somebody works in another repository too; what is pushed there may well kill its runner."""
+        if self._random.random() > 0.35:
+            return []
+        forge, pushes = self._world.forges[OTHER_REPOSITORY], self._random.choice([1, 1, 2])
+        return [forge.told(*self._push(forge, number, deadly=0.08)) for number in range(pushes)]
+
+    def _push(self, forge, number, deadly=0.02):
+        before, after = forge.commit(_DEVELOP, f"dev{number}@example.com")
+        if self._random.random() < deadly:
             self._deadly.add(after)
         return _DEVELOP, before, after
 
@@ -79,10 +98,10 @@ class People:
 
     def _deliver(self, number, headers, body, after_s):
         """Told once; or twice, where somebody clicks on "redeliver"."""
-        self._begin(Process(f"lambda-{number}"), partial(self._receive, headers, body, 3), after_s)
+        self.begin(Process(f"lambda-{number}"), partial(self._receive, headers, body, 3), after_s)
         if self._random.random() < 0.15:
             again_s = after_s + self._random.random() * 30
-            self._begin(Process(f"lambda-{number}-copy"), partial(self._receive, headers, body, 3), again_s)
+            self.begin(Process(f"lambda-{number}-copy"), partial(self._receive, headers, body, 3), again_s)
 
     def _receive(self, headers, body, tries):
         world = self._world
@@ -96,7 +115,7 @@ class People:
             self._receive_again(headers, body, tries - 1)
         else:
             self.answers.append((body, answer))
-            self._finished()
+            self.finished()
 
     def _receive_again(self, headers, body, tries):
         """Refused, or never answered: whoever looks at the forge's list of deliveries sends it once more."""
@@ -104,34 +123,11 @@ class People:
             again = partial(self._receive, headers, body, tries)
             self._world.scheduler.start(Process(f"lambda-again-{tries}"), again, 5)
         else:
-            self._finished()
+            self.finished()
 
     def _new_id(self, now):
         self._ids += 1
         return ulid(int(now.timestamp() * 1000), self._ids)
-
-    # --- the operator -------------------------------------------------------------------------------
-
-    def _stop_a_runner(self):
-        agents = [process.agent for process in self._world.runners.values() if process.alive]
-        if agents:
-            agent = self._random.choice(agents)
-            (agent.hand_back if self._random.random() < 0.7 else agent.drain)()
-
-    def _cancel_a_run(self):
-        runs = [place[0].removeprefix("run#") for place in self._world.cloud.table.items if place[1] == "run"]
-        if runs:
-            process = Process("operator")
-            process.again = self._finished
-            pace = SimPace(self._world.scheduler, process)
-            self._begin(process, partial(self._cancel, self._random.choice(runs), self._world.edge(pace), pace))
-
-    def _cancel(self, run, edge, pace):
-        try:
-            self.cancelled[run] = cancel(run, "sam@laptop", edge, pace.now())
-        except (ClientError, BotoCoreError, NotThere, Unsteady):
-            self.cancelled[run] = None
-        self._finished()
 
 
 def ulid(milliseconds, number):

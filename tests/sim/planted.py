@@ -1,16 +1,21 @@
 """Bugs on purpose, each as somebody might well write it: a simulation that does not find them proves nothing."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
 from boto3.dynamodb.conditions import Attr
 
 from chalicelib.model import RunState
-from chalicelib.records import deliveries, ends, runs
+from chalicelib.records import breakers, deliveries, ends, runs
+from chalicelib.records.breakers import BreakerRecords
+from chalicelib.records.dead import DeadRecords
 from chalicelib.records.ends import EndRecords
 from chalicelib.records.runs import SILENT_AFTER
+from runner.actions import script
 from runner.agent import Agent
+from runner.journal import RunJournal
+from runner.slots import Slots
 
 
 @contextmanager
@@ -78,11 +83,59 @@ def forgotten_hand_over():
     return _instead(EndRecords, "supersede", supersede)
 
 
+def a_repository_may_take_all():
+    """A runner gives all of its places to whoever comes first."""
+    return _instead(Slots, "enter", lambda _: lambda slots, repository: True)  # noqa: ARG005
+
+
+def everybody_is_left_alone():
+    """One repository's runs kill their runners, and those of all others wait too."""
+
+    def place(_):
+        return lambda source_name: ("breaker", source_name.partition("/")[0])
+
+    return _instead(breakers, "breaker_place", place)
+
+
+def nobody_is_left_alone():
+    """A repository whose runs killed their runners is claimed at once."""
+    return _instead(BreakerRecords, "breaker", lambda _: lambda store, source_name: None)  # noqa: ARG005
+
+
+def redriven_as_nothing():
+    """A letter is closed, and the run that it was redriven as is not written with it."""
+
+    def close(old):
+        return lambda *args, **kwargs: old(*args, **{**kwargs, "also": ()})
+
+    return _instead(DeadRecords, "close_letter", close)
+
+
+def a_script_goes_on():
+    """A script that was interrupted is begun again."""
+
+    def begun(old):
+        return lambda journal, key: key != "script" and old(journal, key)
+
+    return _instead(RunJournal, "begun", begun)
+
+
+def a_script_is_handed_back():
+    """A runner that stops interrupts a script that nobody may go on with."""
+    return _instead(script, "to_the_end", lambda _: lambda context: nullcontext(context.stopping))
+
+
 PLANTED = {
     "acknowledged early": (acknowledged_early, "was deleted while it was"),
     "no fence": (no_fence, "moved back and forth|went from|and changed|never heard of"),
     "wall-clock lease": (wall_clock_lease, "was taken from"),
     "no guard against copies": (no_guard_against_copies, "one body, 2 runs"),
     "forgotten hand-over": (forgotten_hand_over, "never heard of"),
+    "a repository may take all": (a_repository_may_take_all, "takes run.* beside"),
+    "everybody is left alone": (everybody_is_left_alone, "none of its repository killed a runner"),
+    "nobody is left alone": (nobody_is_left_alone, "though its repository was left alone"),
+    "a script goes on": (a_script_goes_on, "was begun 2 times"),
+    "a script is handed back": (a_script_is_handed_back, "though nothing befell its runner"),
+    "redriven as nothing": (redriven_as_nothing, "there is no such run|no run"),
 }
 """Each bug, and what is said when it is found."""

@@ -7,15 +7,18 @@ import time
 import pytest
 
 from tests.sim.__main__ import search
+from tests.sim.errors import Broken
 from tests.sim.faults import Odds
-from tests.sim.invariants import Broken
 from tests.sim.planted import PLANTED
 from tests.sim.world import World
 
 SCHEDULES = int(os.environ.get("TAU_SCHEDULES", "2000"))
 WITHIN_S = 10
 # What makes each bug show: one that needs a frozen runner is not looked for by killing it.
-ODDS = {"no fence": Odds(kill=0, freeze=40, throttle=0, lost=0, repeat=0, slow=5, most=12)}
+ODDS = {
+    "no fence": Odds(kill=0, freeze=40, throttle=0, lost=0, repeat=0, slow=5, most=12),
+    "a script is handed back": Odds(most=0),
+}
 
 
 @pytest.mark.slow
@@ -32,6 +35,8 @@ def test_nothing_is_lost_nothing_is_done_twice_and_nobody_is_left_guessing(reque
     for end in ("passed", "errored", "cancelled", "superseded"):
         assert happened[f"run: {end}"] > SCHEDULES / 200
     assert happened["taken over"] > SCHEDULES / 10
+    assert happened["scripts begun"] > SCHEDULES / 10
+    assert happened["redriven"] > SCHEDULES / 100
 
 
 @pytest.mark.parametrize("name", PLANTED)

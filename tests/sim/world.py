@@ -1,39 +1,35 @@
 """One schedule: a cloud, a forge, runners, a ticker and people, and all that befalls them; everything from one seed."""
 
 import contextlib
-import json
 from collections import Counter
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.config import parse
 from chalicelib.errors import MailDelayed, TauError
 from chalicelib.settings import Settings
 from chalicelib.ticker import tick
 from runner.agent import Agent
 from runner.helping import Helper
 from runner.run import Tools
-from tests.hooks import compiled, pipeline
 from tests.sim.actions import Actions
 from tests.sim.edges.cloud import MemoryCloud
+from tests.sim.errors import Broken
 from tests.sim.faults import Faults, Odds
-from tests.sim.forge import REPOSITORY, SECRET, Forge, Workspace
-from tests.sim.invariants import Broken, Watch, all_over, check, runs_of
+from tests.sim.forge import OTHER_REPOSITORY, REPOSITORY, SECRET, Forge, Workspace
+from tests.sim.invariants import Watch, all_over, check, runs_of
 from tests.sim.people import People
+from tests.sim.pipelines import ENVIRONMENT, HOST, IMAGE, config
 from tests.sim.scheduler import Flag, Process, Scheduler, SimPace
+from tests.sim.scripts import Commands
 
-HOST = "code.example:5000"
-IMAGE = "2pisoftware/app"
-ENVIRONMENT = "app-production"
 SETTINGS = Settings("sim", "tau-sim", "tau-sim", "tau-sim", "tau@example.com", "tau-sim", lease_s=12, retry_s=5)
 LONGEST_S = 24 * 3600.0
 """So long after the last fault something is wrong: nothing in here waits for longer."""
 _LAGGING_S = 300
-_FORGE = f"github.com/{REPOSITORY}"
 
 
 class Quiet:
@@ -79,17 +75,18 @@ class World:
         )
         self.cloud.put_secret("hook-test", SECRET)
         self.cloud.beanstalk.add_environment(ENVIRONMENT, "app", takes_s=5 + self.random() * 30)
-        self.forge = Forge()
+        self.forges = {name: Forge(name) for name in (REPOSITORY, OTHER_REPOSITORY)}
+        self.forge = self.forges[REPOSITORY]
         self.hosts = [self.cloud.engine() for _ in range(1 + (self.random() < 0.5))]
-        self.runners, self.broke = {}, {}
+        self.runners, self.broke, self.died = {}, {}, set()
+        self.commands = Commands(self)
         self.outbox, self.image_runs = [], _ImageRuns()
         self.place_of_images = HOST, IMAGE
         self._ids = 0
         self._news = Flag(self.scheduler)
         self.jobs = self.dice.choice([1, 2, 4])
         self.supersede = self.dice.choice(["queued", "queued", "running", "never"])
-        self.config_form = form(self.supersede)
-        self.config = config(self.supersede)
+        self.config = config(self.supersede, self.dice.choice(["never", "never", "safe"]))
         self.branch_tags = {} if self.supersede == "never" else {"refs/heads/develop": "develop"}
         self.people = People(self)
         self.watch = Watch(self)
@@ -133,7 +130,7 @@ class World:
         actions = Actions(engine, self, process, self.people.fate)
         tools = Tools(
             edge=edge,
-            workspace=Workspace(self.forge, self.scheduler),
+            workspace=Workspace(self.forges, self.scheduler),
             docker=engine,
             runner=process.name,
             pace=pace,
@@ -149,8 +146,8 @@ class World:
 
     def _serve(self, process, agent):
         """Until it was told to stop; then the next version of it starts."""
-        # No engine: the process ends, and systemd starts the next.
-        with contextlib.suppress(TauError):
+        # No engine, or a table that throttles its first look: the process ends, and systemd starts the next.
+        with contextlib.suppress(TauError, ClientError, BotoCoreError):
             agent.serve()
         self._restart(process)
         self.scheduler.kill(process)
@@ -163,6 +160,7 @@ class World:
             self.scheduler.start(systemd, again, 1 + self.random() * 10)
 
     def dies(self, process, why):
+        self.died.add(process.name)
         if self.faults.trace:
             self.faults.trace(process.name, f"*** {why}")
         self._restart(process)
@@ -225,6 +223,8 @@ class World:
         counted.update(f"run: {item['state']}" for item in runs_of(self).values())
         counted.update({"taken over": self.watch.takings, "mails": len(self.outbox)})
         counted.update({"deployments begun": sum(self.cloud.beanstalk.updates.values())})
+        counted.update({"scripts begun": sum(self.commands.begun.values())})
+        counted.update({"redriven": len(self.people.operators.redriven)})
         return counted
 
     def _still(self):
@@ -233,9 +233,7 @@ class World:
 
     def _end(self):
         """Nobody is left, so that nothing of this schedule reaches into the next."""
-        for process in [*self.runners.values()]:
-            if process.alive:
-                self.scheduler.kill(process)
+        self.scheduler.kill_all()
 
 
 class _ImageRuns(dict):
@@ -255,23 +253,3 @@ def _odds(random):
     if roll < 0.8:
         return Odds(kill=0, freeze=10, throttle=0, lost=0, repeat=0, slow=10)
     return Odds(kill=2, freeze=0, throttle=10, lost=15, repeat=10, slow=0)
-
-
-@cache
-def form(supersede):
-    name = {"template": "{branch}", "sink": "image_tag"}
-    push = {"action": "push", "settings": {"image": IMAGE, "to": [HOST], "tags": [name]}}
-    tag = {"template": "{tag}", "sink": "image_tag"}
-    tagged = {"action": "push", "settings": {"image": IMAGE, "to": [HOST], "tags": [tag]}}
-    build = {"action": "build", "settings": {"image": IMAGE}}
-    deploy = {"action": "deploy_eb", "settings": {"image": IMAGE, "application": "app", "environment": ENVIRONMENT}}
-    shared = {"repository": _FORGE, "supersede": supersede}
-    return compiled(
-        pipeline("app", triggers={"push": {"names": ["develop"]}}, steps=[build, push], **shared),
-        pipeline("release", triggers={"tag": {"names": ["*"]}}, steps=[build, tagged, deploy], **shared),
-    )
-
-
-@cache
-def config(supersede):
-    return parse(json.loads(json.dumps(form(supersede))))

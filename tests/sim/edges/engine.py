@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
-from docker.errors import ImageNotFound
+from docker.errors import APIError, ImageNotFound
 
 from chalicelib.errors import StepErrored
 from tests.running import Engine
@@ -92,6 +92,14 @@ class MemoryEngine(Engine):
     def networks(self, *, filters):
         return self._point("docker.networks", partial(super().networks, filters=filters))
 
+    def create_container(self, name, labels):
+        """Of the SDK's arguments what matters here."""
+        self._point("docker.create_container", partial(self._create, name, labels))
+
+    def start(self, begin):
+        """`begin` is what happens then."""
+        self._point("docker.start", begin)
+
     def remove_container(self, name, *, force, v):
         self._point("docker.remove_container", partial(super().remove_container, name, force=force, v=v))
 
@@ -100,6 +108,12 @@ class MemoryEngine(Engine):
 
     def remove_image(self, name, *, noprune=False):  # noqa: ARG002 - the SDK's argument
         self._point("docker.remove_image", partial(self._untag, name))
+
+    def _create(self, name, labels):
+        self._answer()
+        if name in self.container_list:
+            raise APIError(f"Conflict. The container name {name} is already in use")
+        self.container_list[name] = {"Id": name, "Labels": dict(labels)}
 
     def _tag(self, image_id, reference):
         self._answer()

@@ -1,0 +1,61 @@
+"""The ci.yml of the simulation, as it would be compiled: two repositories, a branch each, and tags that go live."""
+
+import json
+from functools import cache
+
+from chalicelib.config import parse
+from tests.hooks import compiled, pipeline
+from tests.sim.forge import OTHER_REPOSITORY, REPOSITORY
+
+HOST = "code.example:5000"
+IMAGE, TOOLS = "2pisoftware/app", "2pisoftware/tools"
+ENVIRONMENT = "app-production"
+SOURCES = {
+    "app": f"github.com/{REPOSITORY}",
+    "release": f"github.com/{REPOSITORY}",
+    "tools": f"github.com/{OTHER_REPOSITORY}",
+}
+"""Pipeline -> the repository that it is of, `forge/owner/name`."""
+
+
+@cache
+def form(supersede, retry):
+    """What `tau compile` would have written.
+
+    Args:
+        supersede: of every pipeline.
+        retry: of the script.
+    """
+    return compiled(
+        _pipeline("app", {"push": {"names": ["develop"]}}, [_build(IMAGE), _push("branch")], supersede),
+        _pipeline("release", {"tag": {"names": ["*"]}}, [_build(IMAGE), _push("tag"), _deploy()], supersede),
+        _pipeline("tools", {"push": {"names": ["develop"]}}, [_build(TOOLS), _script(retry)], supersede),
+    )
+
+
+@cache
+def config(supersede, retry):
+    """The same, read."""
+    return parse(json.loads(json.dumps(form(supersede, retry))))
+
+
+def _pipeline(name, triggers, steps, supersede):
+    return pipeline(name, repository=SOURCES[name], triggers=triggers, steps=steps, supersede=supersede)
+
+
+def _build(image):
+    return {"action": "build", "settings": {"image": image}}
+
+
+def _push(named_by):
+    tag = {"template": f"{{{named_by}}}", "sink": "image_tag"}
+    return {"action": "push", "settings": {"image": IMAGE, "to": [HOST], "tags": [tag]}}
+
+
+def _script(retry):
+    return {"action": "script", "settings": {"run": ["/opt/deploy", "live"], "image": TOOLS, "retry": retry}}
+
+
+def _deploy():
+    settings = {"image": IMAGE, "application": "app", "environment": ENVIRONMENT}
+    return {"action": "deploy_eb", "settings": settings}
