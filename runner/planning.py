@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,10 @@ def _secret(context: click.Context, _option: click.Parameter, name: str | None) 
 @click.option("--body", "body_file", type=click.Path(path_type=Path), help="Its body, byte for byte.")
 @click.option("--delivery", "delivery_id", help="Instead of these: a delivery in the records, by Tau's id.")
 @click.option("--config", "path", type=click.Path(path_type=Path), default=CI_YML, help="The ci.yml to plan with.")
+@click.option(
+    "--since", help="Instead of one: all that came in these days (30d, 12h), by --config and by the old file."
+)
+@click.option("--against", type=click.Path(path_type=Path), help="With --since: the old ci.yml.  [default: in force]")
 @click.option("--forge", help="Which forge of ci.yml sent it, where several speak the dialect.")
 @click.option("--secret-env", "secret", metavar="NAME", callback=_secret, help="Verify with the secret in $NAME.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -57,6 +62,8 @@ def plan(
     body_file: Path | None,
     delivery_id: str | None,
     path: Path,
+    since: str | None,
+    against: Path | None,
     forge: str | None,
     secret: bytes | None,
     as_json: bool,  # noqa: FBT001 - click's way of flags
@@ -65,8 +72,19 @@ def plan(
 
     The answer is what the forge would be told if the delivery had not been seen before. Its signature is looked at
     only with --secret-env.
+
+    With --since: what the file would have done differently with all deliveries of the last days.
     """
     import json
+
+    of_one = (provider, headers_file, body_file, delivery_id, forge, secret)
+    if since is not None:
+        if any(given is not None for given in of_one):
+            raise BadInput("--since is about all deliveries of these days: name none beside it")
+        _compare(connect, since, path, against, as_json=as_json)
+        return
+    if against is not None:
+        raise BadInput("--against goes with --since, such as --since 30d")
 
     from runner.planned import plan_request, plan_taken, show, to_json
 
@@ -84,6 +102,26 @@ def plan(
         click.echo(json.dumps(to_json(found), indent=2))
     else:
         show(found)
+
+
+def _compare(connect: Connect, since: str, path: Path, against: Path | None, *, as_json: bool) -> None:
+    """Print what a ci.yml would have done differently with what came."""
+    import json
+
+    from runner.whatif import in_force, length_of, what_if
+    from runner.whatif_words import lines, to_json
+
+    # What is wrong with the command is said before the records are asked.
+    length, new = length_of(since), compiled(path)
+    named = compiled(against) if against else None
+    edge = connect()
+    found = what_if(edge, length, named or in_force(edge), new)
+    if as_json:
+        click.echo(json.dumps(to_json(found), indent=2))
+        return
+    zone = found.until.astimezone().tzinfo or UTC
+    for line in lines(found, str(against) if against else "the ci.yml in force", str(path), zone):
+        click.echo(line)
 
 
 def compiled(path: Path) -> Config:

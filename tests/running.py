@@ -110,14 +110,14 @@ class Settings(pydantic.BaseModel):
 class Action:
     """One word of ci.yml. Each call gives the next of `outcomes` (the last one for ever); an error is raised.
 
-    An outcome may be a function of the context.
+    An outcome may be a function of the context. `said`: its settings in ci.yml; `settings`: those of its last call.
     """
 
     Settings = Settings
 
     def __init__(self, name, *outcomes, needs_image=False, **settings):
         self.name = name
-        self.settings = settings
+        self.said = settings
         self.outcomes = list(outcomes)
         self.NEEDS_IMAGE = needs_image
         self.contexts = []
@@ -199,7 +199,7 @@ def tools(edge, workspace, engine, pace, *actions, runner="r1"):
 
 def queued(edge, number, *actions, send=True, **changes):
     """A run of these actions, written and (unless told otherwise) called for."""
-    made = make_run(number, *(Step(action.name, action.settings) for action in actions), **changes)
+    made = make_run(number, *(Step(action.name, action.said) for action in actions), **changes)
     edge.store.table.write(new_run(made))
     if send:
         edge.queue.send(Message(made.id, made.send), pool="default", group="g")

@@ -10,6 +10,8 @@ from chalicelib.records.delivery_items import Accepted
 from chalicelib.records.refs import Ref, Stand, heard, moved, ref_place
 from chalicelib.records.table import Change, Place
 
+_FOUND_BEFORE = "found at the forge before this came"
+
 
 def spoken(accepted: Accepted) -> dict[Place, list[int]]:
     """Each ref that the delivery speaks of, with the indexes of its events; none where it repeats another."""
@@ -55,8 +57,13 @@ def news_of(accepted: Accepted, known: Mapping[int, Stand]) -> Accepted:
 def _known_verdict(verdict: Verdict, stand: Stand) -> Verdict:
     if not verdict.matched:
         return verdict
-    reason = f"found at the forge before this came (delivery {stand.found}); if it is new, the next look finds it"
+    reason = f"{_FOUND_BEFORE} (delivery {stand.found}); if it is new, the next look finds it"
     return replace(verdict, matched=False, reason=reason)
+
+
+def is_known(verdicts: Sequence[Verdict]) -> bool:
+    """Whether an event with these verdicts was no news: an earlier delivery has it too."""
+    return any(verdict.reason.startswith(_FOUND_BEFORE) for verdict in verdicts)
 
 
 def said_of(accepted: Accepted) -> list[tuple[Place, Event, tuple[str, ...]]]:

@@ -78,10 +78,9 @@ NEEDS = (
     Need("git", "git, and the git host of the demo", http_backend_there),
 )
 TEST_NEEDS = (
-    Need("faketime", "tests on a machine whose clock is wrong", lambda: find("faketime") is not None),
     Need("spin", "the model checker that searches docs/delivery.pml", lambda: find("spin") is not None),
-    Need("gcc", "the C compiler that spin makes its searches with", lambda: find("gcc") is not None),
-    Need("libc6-dev", "the headers that such a search includes", lambda: Path("/usr/include/stdio.h").exists()),
+    Need("gcc", "the C compiler, for spin's searches and for a clock that is wrong", lambda: find("gcc") is not None),
+    Need("libc6-dev", "the headers that both include", lambda: Path("/usr/include/stdio.h").exists()),
 )
 
 

@@ -19,6 +19,7 @@ from runner.context import Context
 from runner.fields import ImageName, Repository
 
 NEEDS_IMAGE = False
+DOES = ("be built", "as {image}")
 
 # Messages of the engine for which no Dockerfile is to blame.
 _OURS = re.compile(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Of the image it needs the digest that was pushed, which is in the record.
 NEEDS_IMAGE = False
+DOES = ("deploy {application} to {environment}", "in {region}")
 
 # The end wakes the run; in between it only fetches the newest events into its log.
 _LOOK_AGAIN = timedelta(seconds=20)

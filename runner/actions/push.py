@@ -18,6 +18,7 @@ from runner.registry import Credentials, credentials, reference
 from runner.registry import Registry as Manifests
 
 NEEDS_IMAGE = True
+DOES = ("be pushed to {to[]}", "as {image}")
 
 
 class Settings(pydantic.BaseModel):

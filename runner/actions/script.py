@@ -24,6 +24,7 @@ from runner.fields import ImageReference, Words, complaint, shape
 from runner.stopping import Stopped, Stopping, Why
 
 NEEDS_IMAGE = True
+DOES = ("run {run[0]}", "in {image}")
 
 _KEY = "script"
 _MOST_REASON = 1000

@@ -9,6 +9,7 @@ from runner.context import Context
 from runner.fields import Words
 
 NEEDS_IMAGE = True
+DOES = ("be tested", "in {image}")
 
 
 class Settings(commands.Limited):

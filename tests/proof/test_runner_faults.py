@@ -116,7 +116,7 @@ def test_a_queue_that_hides_nothing_for_several_leases_leaves_the_run_with_its_h
     installation.wait_for_tests(sent.run)
     with installation.runner_calls.armed(fault := refused(calls("ChangeMessageVisibility"), BROKEN)):
         wait_for(lambda: installation.run(sent.run).ended, "its end", PATIENCE_S)
-    run = installation.run(sent.run)
+    run = installation.wait_for_end(sent.run, PATIENCE_S)
     assert fault.struck, "its message came back"
     assert (run.state, run.epoch) == (RunState.PASSED, 1), "the beat in the record says who has it"
     done_once(installation, sent.run)

@@ -225,7 +225,8 @@ def planned_for(client):
         name="v1.0.0",
     )
     (job,) = plan(tagged, load()).jobs
-    return job
+    # The stand-in for the base is in this engine: no registry is asked for a newer one.
+    return replace(job, registries={})
 
 
 @pytest.fixture
