@@ -20,7 +20,8 @@ OF_A_REPOSITORY = frozenset(
 )
 """The triggers that a forge's events pull."""
 
-_REPOSITORY = re.compile(r"(?!\.\.?/)[A-Za-z0-9._][A-Za-z0-9._-]*/(?!\.\.?\Z)[A-Za-z0-9._][A-Za-z0-9._-]*", re.ASCII)
+# A person's own repositories are ~login's at a Bitbucket Data Center.
+_REPOSITORY = re.compile(r"~?(?!\.\.?/)[A-Za-z0-9._][A-Za-z0-9._-]*/(?!\.\.?\Z)[A-Za-z0-9._][A-Za-z0-9._-]*", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ _EMAIL = re.compile(r"(?=.{3,254}\Z)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za
 
 
 def _repository(text: str, info: ValidationInfo) -> str:
-    if not re.fullmatch(r"[^/\s]+/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", text) or re.search(r"/\.{1,2}(/|\Z)|/-", text):
+    if not re.fullmatch(r"[^/\s]+/~?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", text) or re.search(r"/\.{1,2}(/|\Z)|/-", text):
         raise complaint(f"expected forge/owner/name, such as github.com/2pisoftware/cmfive, got {shape(text)}")
     if isinstance(info.context, Compiling):
         forge = text.partition("/")[0]

@@ -119,7 +119,7 @@ def _repository_pattern(text: str, info: ValidationInfo) -> str:
     if not re.search(r"[^*?/]", text) or re.search(r"[*?{]", forge + owner):
         raise complaint(f"{shape(text)} would let strangers in; spell out the forge and the owner")
     literal = re.sub(r"\{[a-z][a-z0-9_]*\}|[*?]", "", name)
-    if not name or not re.fullmatch(r"[A-Za-z0-9._-]+", owner) or not re.fullmatch(r"[A-Za-z0-9._-]*", literal):
+    if not name or not re.fullmatch(r"~?[A-Za-z0-9._-]+", owner) or not re.fullmatch(r"[A-Za-z0-9._-]*", literal):
         raise complaint(f"expected {_REPOSITORY}, got {shape(text)}")
     if name.endswith(".git"):
         raise complaint(f"{shape(text)}: leave .git out; no forge calls a repository so")
@@ -170,7 +170,7 @@ RegistryHost: TypeAlias = Annotated[
 # A queue that ends in -dead is another pool's, of dead letters.
 PoolName: TypeAlias = Annotated[str, _Pattern(r"(?!.*-dead$)[a-z0-9][a-z0-9-]{0,39}", "the name of a pool of runners")]
 RepositoryName: TypeAlias = Annotated[
-    str, _Pattern(r"([A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+", "a repository's name, or owner/name")
+    str, _Pattern(r"(~?[A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+", "a repository's name, or owner/name")
 ]
 FullName: TypeAlias = Annotated[str, _Pattern(r"~?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", "a repository's owner/name")]
 

@@ -360,6 +360,13 @@ def test_of_two_triggers_that_match_the_one_without_paths_decides():
     assert job.paths == ()
 
 
+def test_a_persons_own_repository_at_a_data_center_is_answered():
+    rule = pipeline(repository="github.com/~ada/notes")
+    (job,) = plan(push(repository="~ada/notes"), config(rule)).jobs
+    assert job.source.clone == "ssh://git@github.com/~ada/notes.git"
+    assert only_reason(push(repository="~~ada/notes"), rule) == '"~~ada/notes" is no name of a repository'
+
+
 # --- ids ------------------------------------------------------------------------------------------
 
 IDENTIFIED = pipeline(repository_id="1296269")

@@ -568,3 +568,26 @@ def test_a_pipeline_of_no_pushes_is_about_what_its_image_is_built_from():
     assert read.repository == "github.com/2pisoftware/cmfive_deploy"
     assert "a build that has" in only(text)
     assert '"repository" is required: push is about one' in only(text.replace("image: [a:b]", "push: [a]"))
+
+
+def test_a_persons_own_repository_at_a_data_center_can_be_named():
+    forge = 'dc: {provider: bitbucket_server, clone: "ssh://git@dc/{repository}.git", webhook: [hook-1]}\n'
+    text = HEAD.replace("registries:", f"  {forge}registries:") + PIPELINE.replace("github.com/2pisoftware", "dc/~ada")
+    assert compiled(text).form["pipelines"][0]["repository"] == "dc/~ada/cmfive"
+
+
+@pytest.mark.parametrize("ref", ["develop", "refs/heads/develop"])
+def test_a_schedule_of_a_branch_has_a_value_for_it_and_one_of_the_default_branch_has_none(ref):
+    text = steps("build: {image: 'a/{branch}'}", trigger=f"{{schedule: {{cron: '0 3 * * *', ref: {ref}}}}}")
+    assert form(text)["triggers"]["schedule"]["ref"] == ref
+    assert "{branch} has no value here" in only(HEAD + text.replace(f", ref: {ref}", ""))
+
+
+@pytest.mark.parametrize("kind", ["image: ['a:b']", "schedule: {cron: '0 3 * * *'}"])
+def test_what_starts_without_a_push_has_a_commit_all_the_same(kind):
+    assert form(steps("build: {image: 'a/{commit7}'}", trigger=f"{{{kind}}}"))["steps"]
+
+
+def test_a_list_of_names_alone_is_the_short_form_of_their_mapping():
+    short, long = (form(PIPELINE.replace("[master]", text)) for text in ("[master]", "{names: [master]}"))
+    assert short == long
