@@ -12,6 +12,7 @@ import click
 from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
 from runner.beginning import init
+from runner.describing import schema
 from runner.explaining import explain
 from runner.operating import COMMANDS
 from runner.planning import plan
@@ -78,7 +79,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, *STARTING, explain, init, plan, reconcile):
+for command in (*COMMANDS, *STARTING, explain, init, plan, reconcile, schema):
     main.add_command(command)
 
 
