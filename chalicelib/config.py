@@ -96,6 +96,7 @@ class Pipeline:
         lock: like a setting of a step; None = pipeline + repository + ref.
         map: what a capture caught -> what is inserted instead.
         repository_id: the forge's own id of the repository, which no other one ever gets; None = its name is enough.
+        rebuild: what stands on its images is built again after they were pushed.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Pipeline:
     map: Mapping[str, str] = field(default_factory=dict)
     supersede: Supersede = Supersede.QUEUED
     repository_id: str | None = None
+    rebuild: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,4 +213,5 @@ def _pipeline(pipeline: Mapping[str, Json]) -> Pipeline:
         map=pipeline["map"],
         supersede=Supersede(pipeline.get("supersede", Supersede.QUEUED)),
         repository_id=pipeline.get("repository_id"),
+        rebuild=pipeline.get("rebuild") == "dependents",
     )

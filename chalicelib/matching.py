@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from chalicelib.config import Pipeline, Trigger, TriggerKind
 from chalicelib.fit import shown
 from chalicelib.globs import matches
-from chalicelib.model import Event, EventKind
+from chalicelib.model import Event, EventKind, Step
 
 # A branch that is created is pushed to as well.
 _ANSWERING: Mapping[EventKind, tuple[TriggerKind, ...]] = {
@@ -54,6 +54,8 @@ def answer(event: Event, pipeline: Pipeline) -> tuple[str, Paths]:
     kinds = _ANSWERING.get(event.kind)
     if kinds is None:
         raise No(f"{a(event)} starts nothing")
+    if event.image and event.pipeline:
+        return _again(event, pipeline), ()
     pulled = [pipeline.triggers[kind] for kind in kinds if kind in pipeline.triggers]
     if not pulled:
         raise No(f"{a(event)}, and this pipeline answers to: {', '.join(sorted(pipeline.triggers))}")
@@ -67,6 +69,28 @@ def answer(event: Event, pipeline: Pipeline) -> tuple[str, Paths]:
     found = _matched(event, pulled)
     _check_commit(event)
     return found
+
+
+def is_by_name(event: Event) -> bool:
+    """Whether it is for one pipeline alone."""
+    return event.kind in BY_NAME or event.pipeline is not None
+
+
+def _again(event: Event, pipeline: Pipeline) -> str:
+    """Why its own image is built again."""
+    if not rebuilding(pipeline.steps):
+        raise No("it pushes no image that could be built again")
+    image = event.image
+    return f'its image stands on "{image.name}:{image.tag}", and is built again' if image else ""
+
+
+def rebuilding(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps that build an image again: up to the last push. Nothing goes live that nobody asked for.
+
+    Nor is an image of this commit looked for: there is one, and it stands on the old base.
+    """
+    last = max((index for index, step in enumerate(steps) if step.action == "push"), default=-1)
+    return tuple(step for step in steps[: last + 1] if step.action != "tag")
 
 
 def _check_ref(event: Event) -> None:
@@ -130,7 +154,7 @@ def _check_commit(event: Event) -> None:
 def check_id(event: Event, pipeline: Pipeline) -> None:
     """It is the repository itself, and not another one that got its name."""
     # What we start ourselves is of the repository that ci.yml names, and no forge has said its id.
-    if pipeline.repository_id in {None, event.repository_id} or event.kind in BY_NAME:
+    if pipeline.repository_id in {None, event.repository_id} or event.kind in BY_NAME | {EventKind.IMAGE}:
         return
     has = f"has the id {shown(event.repository_id)}" if event.repository_id else "comes without an id"
     raise No(

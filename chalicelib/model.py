@@ -186,6 +186,8 @@ class PushedImage:
         name: without host and tag: `2pisoftware/cmfive`.
         digest: of its manifest, `sha256:…`.
         run: which run pushed it.
+        chain: the images, with their tags, whose pushes led to this one, oldest first.
+        rebuild: what stands on it is to be built again.
     """
 
     registry: str
@@ -193,6 +195,8 @@ class PushedImage:
     tag: str
     digest: str
     run: str
+    chain: tuple[str, ...] = ()
+    rebuild: bool = False
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,8 @@ class Event:
         pull: which pull request, where it is about one.
         image: what was pushed, where the kind is `image`; then `forge` is `tau`, there is no repository, and `name` is
             the image's with its tag.
-        pipeline: the only pipeline that it is for, where the kind is `schedule` or `manual`.
+        pipeline: the only pipeline that it is for, where the kind is `schedule` or `manual`; or `image`, where that
+            pipeline's own image is to be built again, of `repository` and `ref`.
         reason: why it is `ignored`, in words; None otherwise.
     """
 
@@ -302,6 +307,8 @@ class Job:
         timeout_s: for one claim of the run: parking, and what a dead runner had used up, are not counted.
         config: sha256 of the ci.yml that planned it.
         paths: globs of which one must match a file that changed, where the event does not say which did: the run looks.
+        announces: somebody may answer to the images that it pushes.
+        rebuild: what stands on them is built again.
     """
 
     pipeline: str
@@ -318,6 +325,8 @@ class Job:
     timeout_s: int = 3600
     supersede: Supersede = Supersede.QUEUED
     paths: tuple[str, ...] = ()
+    announces: bool = False
+    rebuild: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from chalicelib import pinning
 from chalicelib.config import Config, Pipeline, TriggerKind
 from chalicelib.errors import CannotFit
-from chalicelib.fit import Sink, fill, shown
+from chalicelib.fit import Sink, fill, placeholders, shown
 from chalicelib.globs import capture, is_literal
-from chalicelib.matching import BY_NAME, COMMIT, HEADS, TAGS, No, Paths, a, answer, check_id
+from chalicelib.matching import COMMIT, HEADS, TAGS, No, Paths, a, answer, check_id, is_by_name, rebuilding
 from chalicelib.model import Event, EventKind, Job, Json, Source, Step, Verdict
+from chalicelib.releases import WORDS as RELEASE_WORDS
+from chalicelib.releases import Release
 
 OF_A_REPOSITORY = frozenset(
     {TriggerKind.PUSH, TriggerKind.BRANCH, TriggerKind.TAG, TriggerKind.PULL_REQUEST},
@@ -47,7 +49,7 @@ def plan(event: Event, config: Config) -> Plan:
         except (No, CannotFit) as error:
             verdicts.append(Verdict(pipeline.name, matched=False, reason=str(error)))
         else:
-            verdicts.append(Verdict(pipeline.name, matched=True, reason=reason))
+            verdicts.append(Verdict(pipeline.name, matched=True, reason=reason + _what_is_left_out(event, pipeline)))
     return Plan(tuple(jobs), tuple(verdicts))
 
 
@@ -73,7 +75,9 @@ def _nothing_to_do(event: Event) -> str | None:
     """Why no pipeline at all can answer; None where one might."""
     if event.kind is EventKind.IGNORED:
         return event.reason or "the event is ignored"
-    if event.kind is EventKind.IMAGE:
+    if event.image and f"{event.image.name}:{event.image.tag}" in event.image.chain:
+        return f"it goes round in a circle: {' -> '.join((*event.image.chain, event.name or ''))}"
+    if event.kind is EventKind.IMAGE and event.repository is None:
         return None
     if event.repository is None:
         return f"{a(event)} names no repository"
@@ -88,11 +92,13 @@ def _catch(event: Event, pipeline: Pipeline) -> Mapping[str, str]:
     Raises:
         No: it is about another repository, or for another pipeline.
     """
-    if event.kind is EventKind.IMAGE:
-        return {}
-    if event.kind in BY_NAME and event.pipeline != pipeline.name:
+    if is_by_name(event) and event.pipeline != pipeline.name:
         raise No(f"{a(event)} of {event.pipeline}, not of this pipeline")
     forge, _, pattern = pipeline.repository.partition("/")
+    if event.kind is EventKind.IMAGE and event.repository is None:
+        if not is_literal(pattern):
+            raise No(f"an image does not say which repository {pipeline.repository} is")
+        return {}
     name = event.repository or ""
     caught: dict[str, str] | None = None
     if forge.lower() == event.forge.lower():
@@ -126,10 +132,11 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
     # What is known only once it was checked out is filled in by the run.
     fill_in = fill if event.commit else pinning.left_open
     lock = _resolved(pipeline.lock, values, ref) or f"{pipeline.name}/{forge}/{repository}/{event.line}"
+    steps = rebuilding(pipeline.steps) if event.image and event.pipeline else pipeline.steps
     return Job(
         pipeline=pipeline.name,
         event=event,
-        steps=tuple(Step(step.action, _resolved(step.settings, values, ref, fill_in)) for step in pipeline.steps),
+        steps=tuple(Step(step.action, _resolved(step.settings, values, ref, fill_in)) for step in steps),
         source=source,
         sources=_sources(event, pipeline, source, config),
         registries=config.registries,
@@ -141,7 +148,37 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
         timeout_s=pipeline.timeout_s,
         supersede=pipeline.supersede,
         paths=paths,
+        announces=_is_heard(pipeline, event, config),
+        rebuild=pipeline.rebuild,
     )
+
+
+def _is_heard(pipeline: Pipeline, event: Event, config: Config) -> bool:
+    """Whether somebody may answer to the images that a job pushes."""
+    if pipeline.rebuild or (event.image and event.image.rebuild):
+        return True
+    return any(TriggerKind.IMAGE in other.triggers for other in config.pipelines)
+
+
+def _release(event: Event) -> Release | None:
+    return Release.of(event.name or "") if (event.ref or "").startswith(TAGS) else None
+
+
+def _left_out(part: Json, values: Mapping[str, str], ref: str) -> bool:
+    """Whether one of several texts is only for releases, and this tag is none."""
+    if not (isinstance(part, dict) and part.keys() == {"template", "sink"} and ref.startswith(TAGS)):
+        return False
+    return any(one.name in RELEASE_WORDS and one.name not in values for one in placeholders(part["template"]))
+
+
+def _what_is_left_out(event: Event, pipeline: Pipeline) -> str:
+    """Which texts of the steps a tag has no value for, since it is no release."""
+    ref = event.ref or ""
+    if not ref.startswith(TAGS) or _release(event):
+        return ""
+    lists = (value for step in pipeline.steps for value in step.settings.values() if isinstance(value, list))
+    left = dict.fromkeys(part["template"] for one in lists for part in one if _left_out(part, {}, ref))
+    return f"; it is no release: {', '.join(left)} are left out" if left else ""
 
 
 def _values(event: Event, pipeline: str, repository: str) -> dict[str, str]:
@@ -149,6 +186,9 @@ def _values(event: Event, pipeline: str, repository: str) -> dict[str, str]:
     values = {"repository": repository, "pipeline": pipeline}
     if event.ref and event.ref.startswith((HEADS, TAGS)):
         values["tag" if event.ref.startswith(TAGS) else "branch"] = event.name or ""
+    release = _release(event)
+    if release:
+        values |= release.values
     if event.commit:
         values |= pinning.values(event.commit)
     return values
@@ -181,5 +221,5 @@ def _resolved(
             return fill_in(value["template"], Sink(value["sink"]), values, ref)
         return {key: _resolved(part, values, ref, fill_in) for key, part in value.items()}
     if isinstance(value, list):
-        return [_resolved(part, values, ref, fill_in) for part in value]
+        return [_resolved(part, values, ref, fill_in) for part in value if not _left_out(part, values, ref)]
     return value

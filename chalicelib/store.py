@@ -9,6 +9,7 @@ from chalicelib.records.deliveries import DeliveryRecords
 from chalicelib.records.deployments import DeploymentRecords
 from chalicelib.records.due import DueRecords
 from chalicelib.records.ends import EndRecords
+from chalicelib.records.images import ImageRecords
 from chalicelib.records.locks import LockRecords
 from chalicelib.records.looks import LookRecords
 from chalicelib.records.mentions import MentionRecords
@@ -29,6 +30,7 @@ class Store(
     SundryRecords,
     DeadRecords,
     BreakerRecords,
+    ImageRecords,
     LookRecords,
     MentionRecords,
     ScheduleRecords,

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chalicelib import pinning, wire
+from chalicelib.announcing import announce
 from chalicelib.edge import Edge
 from chalicelib.errors import MailDelayed, TauError
+from chalicelib.graph import IMAGES
 from chalicelib.model import Json, Result, Run, RunState, StepResult, StepStatus
 from chalicelib.when import should_run, when_of
 
@@ -50,16 +54,26 @@ def notices(addresses: Iterable[str]) -> Mapping[str, Mapping[str, Json]]:
 
 
 def tell(run: Run, edge: Edge, now: datetime) -> None:
-    """Mail everybody whose notice is due; one that fails does not keep the others from hearing."""
+    """Do what is due of it: mail everybody, announce the images. What fails does not keep the others from hearing."""
     result = result_of(run, run.state, run.reason, now)
     due = {whom: notice for whom, notice in run.tell.items() if notice["state"] == "due"}
     left = len(due)
     if not due:
         edge.store.all_told(run.id)
     for whom, notice in due.items():
-        outcome = _tell_one(whom, notice, result, edge, now)
+        outcome = _announce(run, notice, edge, now) if whom == IMAGES else _tell_one(whom, notice, result, edge, now)
         left -= outcome["state"] != "due"
         edge.store.told(run.id, whom, outcome, now + _pause(outcome) if left else None)
+
+
+def _announce(run: Run, notice: Mapping[str, Json], edge: Edge, now: datetime) -> Mapping[str, Json]:
+    attempts = notice["attempts"] + 1
+    try:
+        announce(run, edge, now)
+    except (TauError, ClientError, BotoCoreError) as error:
+        state = "due" if attempts < _GIVE_UP_AFTER else "failed"
+        return {"state": state, "attempts": attempts, "reason": str(error)}
+    return {"state": "told", "attempts": attempts, "at": wire.time_text(now)}
 
 
 def _tell_one(whom: str, notice: Mapping[str, Json], result: Result, edge: Edge, now: datetime) -> Mapping[str, Json]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 
 from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.graph import Base
 from runner import images, streams
 from runner.context import Context
 from runner.registry import credentials
@@ -51,16 +52,58 @@ def host_of(image: str) -> str:
     return first if slash and (set(first) & {".", ":"} or first == "localhost") else HUB
 
 
-def refresh(dockerfile: str, args: Mapping[str, str], context: Context) -> None:
+def refresh(dockerfile: str, args: Mapping[str, str], context: Context) -> tuple[Base, ...]:
     """Fetch the newest of every base in a registry of ci.yml; the engine fetches the others where they are missing.
+
+    Returns:
+        What they are now, as far as they are in this engine.
 
     Raises:
         StepFailed: a base is neither there nor in this engine.
         StepErrored: its registry does not answer, or refuses us, and this engine has none.
     """
-    for image in bases(dockerfile, args):
+    named = bases(dockerfile, args)
+    for image in named:
         if host_of(image) in context.job.registries:
             _pull(image, context)
+    return tuple(found for image in named if (found := resolved(image, context)))
+
+
+def built_on(dockerfile: str, args: Mapping[str, str], before: Iterable[Base], context: Context) -> tuple[Base, ...]:
+    """What an image that was just built stands on.
+
+    Args:
+        before: as they were right before: a tag may have moved since. The others were fetched by the build.
+    """
+    known = {(base.registry, base.name, base.tag): base for base in before}
+    found = (resolved(image, context) for image in bases(dockerfile, args))
+    return tuple(known.get((base.registry, base.name, base.tag), base) for base in found if base)
+
+
+def resolved(image: str, context: Context) -> Base | None:
+    """What a FROM line means in this engine; None where it is not there.
+
+    It is its manifest's digest in the registry that the line names, or its id where it was never there.
+    """
+    with images.answering():
+        try:
+            inspected = context.docker.api.inspect_image(image)
+        except NotFound:
+            return None
+    host, (name, tag) = host_of(image), _split(image)
+    plain = _without_host(name, host)
+    digests = (one.partition("@") for one in inspected.get("RepoDigests") or ())
+    # The engine leaves Docker Hub out, and its `library/` too. https://github.com/distribution/reference#FamiliarName
+    known = {
+        (host_of(repository), _without_host(repository, host_of(repository))): digest
+        for repository, _, digest in digests
+    }
+    digest = known.get((host, plain), str(inspected["Id"]))
+    return Base(host, plain, None if "@" in image else tag, digest)
+
+
+def _without_host(name: str, host: str) -> str:
+    return name.removeprefix(f"{host}/").removeprefix("library/" if host == HUB else "")
 
 
 def fetch(image: str, context: Context) -> str:
@@ -118,6 +161,7 @@ def _said(name: str, tag: str, login: Mapping[str, str] | None, context: Context
 def _split(image: str) -> tuple[str, str]:
     name, at, digest = image.partition("@")
     if at:
-        return name, digest
+        # A tag beside a digest says nothing more.
+        return (name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name), digest
     head, colon, tag = image.rpartition(":")
     return (head, tag) if colon and "/" not in tag else (image, "latest")

@@ -9,9 +9,11 @@ from dataclasses import replace
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import superseding
+from chalicelib.announcing import left_behind
 from chalicelib.cancelling import ending_notices, wake_next
 from chalicelib.cancelling import reason as cancelled_by
 from chalicelib.errors import LostClaim, TauError
+from chalicelib.graph import announced
 from chalicelib.model import Run, RunState, StepResult, StepStatus, WaitingFor
 from chalicelib.queue import Received
 from chalicelib.records import dead
@@ -168,7 +170,7 @@ class Claim:
         return True
 
     def _give_way(self, outcome: Replaced) -> bool:
-        run, now = self._run, self._tools.now()
+        run, now = replace(self._run, results=self._results()), self._tools.now()
         successor = self._edge.store.run(outcome.by)
         if successor.state in superseding.GAVE_UP and not outcome.for_good:
             # It will not build what this one would have built. The index may lag behind, and name it once more.
@@ -181,7 +183,7 @@ class Claim:
         if not self._edge.store.supersede(run, successor, handed=people, reason=outcome.reason, now=now):
             return False
         log.info("ended", extra={"run": run.id, "state": RunState.SUPERSEDED, "reason": outcome.reason})
-        self._run = replace(run, state=RunState.SUPERSEDED)
+        self._run = replace(run, state=RunState.SUPERSEDED, tell=announced(run))
         return True
 
     def _end(self, ended: Ended) -> bool:
@@ -189,24 +191,32 @@ class Claim:
         self._ended_at = self._tools.pace.monotonic()
         poison = run.attempts >= MOST_ATTEMPTS and ended.state is RunState.ERRORED
         also = dead.buried_run(run, ended.reason or "", now) if poison else ()
-        notices_due = self._whom_to_tell(ended)
         results = {
             index: step
             for index, step in enumerate(ended.steps)
             if step.status is not StepStatus.SKIPPED and run.results.get(str(index)) != step
         }
+        held = {**self._results(), **{str(index): step for index, step in results.items()}}
+        left = left_behind(run, ended.state, held, self._edge)
+        if left:
+            ended = replace(ended, reason="; ".join(filter(None, (ended.reason, left))))
+        notices_due = {**self._whom_to_tell(ended), **announced(run, held)}
         if self._edge.store.end(
             run, ended.state, reason=ended.reason, tell=notices_due, now=now, results=results, also=also
         ):
             return False
         log.info("ended", extra={"run": run.id, "state": ended.state, "reason": ended.reason})
-        held = {**run.results, **{str(index): step for index, step in results.items()}}
         if run.job.event.commit is None:
             # Which one it built was written down while it was held, and its mail says it.
             run = replace(run, journal=self._edge.store.run(run.id).journal)
         self._run = replace(run, state=ended.state, reason=ended.reason, tell=notices_due, ended_at=now, results=held)
         self._has_built = any(_built(step) for step in ended.steps)
         return True
+
+    def _results(self) -> Mapping[str, StepResult]:
+        """What came of the steps; where that is announced, also of those that this claim has written down since."""
+        run = self._run
+        return self._edge.store.run(run.id).results if run.job.announces else run.results
 
     def _whom_to_tell(self, ended: Ended) -> Mapping[str, Mapping[str, object]]:
         run, now = self._run, self._tools.now()

@@ -14,6 +14,7 @@ from chalicelib.settings import MissingSetting
 from runner.beginning import init
 from runner.describing import schema
 from runner.explaining import explain
+from runner.imaging import images
 from runner.operating import COMMANDS
 from runner.planning import plan
 from runner.reconciling import reconcile
@@ -79,7 +80,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, *STARTING, explain, init, plan, reconcile, schema):
+for command in (*COMMANDS, *STARTING, explain, images, init, plan, reconcile, schema):
     main.add_command(command)
 
 

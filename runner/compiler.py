@@ -165,6 +165,7 @@ class _Compiler:
             "timeout_s": form["timeout"],
             "pool": form["runs_on"],
             "supersede": form["supersede"],
+            **({"rebuild": form["rebuild"]} if "rebuild" in form else {}),
         }
         self._look_for_slips(form, path)
         return form
@@ -219,7 +220,7 @@ class _Compiler:
 
     def _name_image(self, step: dict[str, Json], steps: list[dict[str, Json]], index: int, path: Path) -> None:
         """Fill in the image of the pipeline's only build where a step works on one and names none."""
-        if "image" not in self._actions[step["action"]].model_fields or step["action"] == "build":
+        if "image" not in self._actions[step["action"]].model_fields or step["action"] in {"build", "tag"}:
             return
         builds = [(at, other["settings"]["image"]) for at, other in enumerate(steps) if other["action"] == "build"]
         named = step["settings"].get("image")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib.errors import StepFailed
+from chalicelib.graph import Base
 from chalicelib.model import Job, Json, StepResult, WaitingFor
 from runner.operators import Operators
 from runner.pace import Pace, Real
@@ -68,11 +69,18 @@ class Journal(Protocol):
 
 @dataclass(frozen=True)
 class Image:
-    """The image that this pipeline built: `name` as in ci.yml, `id` in the engine, digest by registry once pushed."""
+    """The image that this pipeline built: `name` as in ci.yml, `id` in the engine, digest by registry once pushed.
+
+    Args:
+        bases: what it stands on.
+        commits: what it was built from, by repository.
+    """
 
     name: str
     id: str
     digests: Mapping[str, str] = field(default_factory=dict)
+    bases: tuple[Base, ...] = ()
+    commits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

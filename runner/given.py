@@ -17,6 +17,8 @@ def compiling(name: str, raw: Tree, forges: frozenset[str], registries: frozense
     samples = {
         "branch": "x",
         "tag": "x",
+        "major": "1",
+        "minor": "0",
         "commit": "0" * 40,
         "commit7": "0" * 7,
         "repository": full_name if full_name and is_literal(full_name) else "o/n",
@@ -38,12 +40,12 @@ def _absent(trigger: Mapping[str, Tree]) -> dict[str, str]:
     }
 
 
-_OF_AN_EVENT = ("branch", "tag", "commit", "commit7")
+_OF_AN_EVENT = ("branch", "tag", "major", "minor", "commit", "commit7")
 # What each trigger's events have a value for. Whoever starts a pipeline by hand gives what it needs.
 _GIVEN = {
     "push": frozenset({"branch", "commit", "commit7"}),
     "branch": frozenset({"branch", "commit", "commit7"}),
-    "tag": frozenset({"tag", "commit", "commit7"}),
+    "tag": frozenset({"tag", "major", "minor", "commit", "commit7"}),
     "pull_request": frozenset({"branch", "commit", "commit7"}),
     # The run looks which commit its repository stands at.
     "image": frozenset({"commit", "commit7"}),

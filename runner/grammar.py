@@ -40,7 +40,7 @@ from runner.fields import (
 )
 from runner.triggers import Part, Trigger
 
-PLACEHOLDERS = ("branch", "tag", "commit", "commit7", "repository", "pipeline")
+PLACEHOLDERS = ("branch", "tag", "major", "minor", "commit", "commit7", "repository", "pipeline")
 """The closed list; a pipeline's captures come on top."""
 
 # A message in SQS can be kept from the others for 12 hours; the run has to be over well before.
@@ -235,6 +235,7 @@ class Pipeline(Part):
     timeout: Annotated[Duration, AfterValidator(_timeout)] = 3600
     runs_on: PoolName = "default"
     supersede: Literal["queued", "running", "never"] = "queued"
+    rebuild: Literal["dependents"] | None = None
 
 
 class CiFile(Part):

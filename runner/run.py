@@ -19,8 +19,9 @@ from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, Waitin
 from chalicelib.reports.words import duration
 from chalicelib.when import should_run, when_of
 from runner import actions, images
-from runner.context import Aws, Context, Image, Park
+from runner.context import Aws, Context, Park
 from runner.journal import RunJournal
+from runner.made import built, images_of, is_spared
 from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.registry import Credentials, Registry
@@ -209,7 +210,7 @@ def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bo
     end = broken and _stopped(run, broken, results, tools)
     with tools.workspace.run_folder(f"{run.id}-{run.epoch}") as folder, ExitStack() as logs:
         for index, step in enumerate(run.job.steps):
-            if str(index) in results or not should_run(when_of(step), healthy=end is None):
+            if str(index) in results or not should_run(when_of(step), healthy=end is None) or is_spared(step, results):
                 continue
             stopping.check()
             place = _Place(run, index, step, folder, deadline, tools.pace, logs, stopping, followed)
@@ -244,10 +245,10 @@ def _still_true(run: Run, tools: Tools) -> dict[str, StepResult]:
     not pass is written down only where others still have to run because of it: it is not tried again.
     """
     done = dict(run.results)
-    left = [index for index in range(len(run.job.steps)) if str(index) not in done]
+    left = [index for index, step in enumerate(run.job.steps) if str(index) not in done and not is_spared(step, done)]
     if not any(_needs_image(run, index, tools) for index in left):
         return done
-    gone = [int(index) for index, image in _built(done).items() if not images.has(tools.docker, image.id)]
+    gone = [int(index) for index, image in built(done).items() if not images.has(tools.docker, image.id)]
     return {index: result for index, result in done.items() if not gone or int(index) < min(gone)}
 
 
@@ -255,24 +256,6 @@ def _needs_image(run: Run, index: int, tools: Tools) -> bool:
     """Whether what is left of a step needs the image in this engine."""
     without = any(entry["step"] == index and entry.get("needs_image") is False for entry in run.journal)
     return tools.action(run.job.steps[index].action).NEEDS_IMAGE and not without
-
-
-def _built(results: Mapping[str, StepResult]) -> dict[str, Image]:
-    return {
-        index: Image(result.facts["image"]["name"], result.facts["image"]["id"])
-        for index, result in results.items()
-        if result.action == "build" and result.status is StepStatus.PASSED
-    }
-
-
-def images_of(results: Mapping[str, StepResult]) -> Mapping[str, Image]:
-    """By name, the images that the steps so far built, with their digests by registry where they were pushed."""
-    found = {image.name: image for image in _built(results).values()}
-    for result in results.values():
-        name = result.facts.get("image", {}).get("name")
-        if result.action == "push" and result.status is StepStatus.PASSED and name in found:
-            found[name] = replace(found[name], digests={**found[name].digests, **result.facts["digests"]})
-    return found
 
 
 @dataclass(frozen=True)

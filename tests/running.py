@@ -121,7 +121,6 @@ class Action:
         self.outcomes = list(outcomes)
         self.NEEDS_IMAGE = needs_image
         self.contexts = []
-        self.settings = None
 
     @property
     def calls(self):
@@ -288,9 +287,22 @@ class Images:
 
     def __init__(self):
         self.pushed = []
+        self.known, self.made = {}, {}
 
     def put_image(self, image):
         self.pushed.append(image)
+
+    def put_known_image(self, image):
+        self.known[image.named] = image
+
+    def known_image(self, name, tag):
+        return self.known.get(f"{name}:{tag}")
+
+    def put_made_image(self, made):
+        self.made[made.name, made.commit] = made
+
+    def made_image(self, name, commit):
+        return self.made.get((name, commit))
 
 
 def context(docker, folder, *, system="tau-test", **changes):

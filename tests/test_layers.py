@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # chalicelib's pure modules and packages: they get time, ids and clients as arguments, and touch nothing outside.
 PURE = (
     *("model", "errors", "wire", "config", "plan", "matching", "answering", "pinning", "schedules", "starts", "when"),
-    *("fit", "globs"),
+    *("fit", "globs", "graph", "releases"),
     *("beanstalk", "providers", "reports"),
 )
 # Where boto3 is: the edge to AWS.

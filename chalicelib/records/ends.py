@@ -12,6 +12,7 @@ from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from chalicelib import wire
 from chalicelib.errors import LostClaim
+from chalicelib.graph import announced
 from chalicelib.model import ENDS, Handed, Json, Run, RunState, StepResult
 from chalicelib.records.due import due_values
 from chalicelib.records.locks import LockRecords, freed, left
@@ -54,11 +55,14 @@ class EndRecords(LockRecords):
             LostClaim: the run is not ours any more.
         """
         inside = {("results", str(index)): wire.dumps(result) for index, result in results.items()}
+        tell = {**tell, **announced(run, {str(index): result for index, result in results.items()})}
         ending = replace(_ending(run, _held_as_read(run), state, reason, tell, now), inside=inside)
         return self._end(run, ending, [freed(run.job.lock, run.id), *also])
 
     def supersede(self, run: Run, successor: Run, *, handed: Mapping[str, Handed], reason: str, now: datetime) -> bool:
         """The holder's last write when a newer run takes its place: nobody is told of it, its people are handed on.
+
+        What it had pushed by then is announced all the same.
 
         Args:
             handed: by run id; this run, and those that it had been handed itself.
@@ -76,7 +80,7 @@ class EndRecords(LockRecords):
             values={"handed": wire.to_json({**successor.handed, **handed})},
             add={"hands": len(handed)},
         )
-        ending = _ending(run, _held_as_read(run), RunState.SUPERSEDED, reason, {}, now)
+        ending = _ending(run, _held_as_read(run), RunState.SUPERSEDED, reason, announced(run), now)
         try:
             return self._end(run, ending, [freed(run.job.lock, run.id), heir]) is None
         except _OthersFailed:
@@ -103,7 +107,7 @@ class EndRecords(LockRecords):
             & Attr("send").eq(run.send)
             & _handed_the_same(run)
         )
-        change = _ending(run, when, state, reason, tell, now)
+        change = _ending(run, when, state, reason, {**tell, **announced(run)}, now)
         # A run that was parked keeps its lock, one that was never claimed has none; only the first of them frees it.
         holds = self.lock_holder(run.job.lock) == run.id
         lock = freed(run.job.lock, run.id) if holds else left(run.job.lock, run.id)

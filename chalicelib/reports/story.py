@@ -165,6 +165,8 @@ def _told(run: Run) -> str:
     """Whom the run told how it ended, and whom it could not."""
     said = []
     for state, how in (("told", "told"), ("due", "still to be told"), ("failed", "could not be told")):
-        who = sorted(clean(whom.partition(":")[2]) for whom, notice in run.tell.items() if notice["state"] == state)
+        who = sorted(
+            clean(whom.partition(":")[2] or whom) for whom, notice in run.tell.items() if notice["state"] == state
+        )
         said += [f"{how}: {', '.join(who)}"] if who else []
     return "; ".join(said)

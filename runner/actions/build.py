@@ -76,17 +76,23 @@ def run(settings: Settings, context: Context) -> StepResult:
     if not dockerfile.is_file():
         raise StepFailed(f"there is no {settings.dockerfile} in {settings.context}: build needs one")
     inside(folder, ".dockerignore", "the file")
-    bases.refresh(dockerfile.read_text(errors="replace"), settings.args, context)
+    text = dockerfile.read_text(errors="replace")
+    before = bases.refresh(text, settings.args, context)
     image_id = build(settings, context, folder, dockerfile, commits)
     with images.answering():
         context.docker.api.tag(image_id, settings.image, f"r-{context.run.lower()}")
     context.log.line(f"built {settings.image} {image_id[7:19]}")
+    stands_on = bases.built_on(text, settings.args, before, context)
     return StepResult(
         action="build",
         status=StepStatus.PASSED,
         started_at=started_at,
         ended_at=context.now(),
-        facts={"image": {"name": settings.image, "id": image_id}, "commits": commits},
+        facts={
+            "image": {"name": settings.image, "id": image_id},
+            "commits": commits,
+            "bases": [wire.to_json(base) for base in stands_on],
+        },
     )
 
 

@@ -9,13 +9,11 @@ import pydantic
 
 from chalicelib.errors import StepErrored
 from chalicelib.model import Json, StepResult, StepStatus
-from chalicelib.records.sundry import PushedImage
 from runner import images, streams
-from runner.aside import ask
 from runner.context import Context, Image
 from runner.fields import ImageName, ImageTag, Registry
-from runner.registry import Credentials, credentials, reference
-from runner.registry import Registry as Manifests
+from runner.publishing import allowed, login, make_known, moving, publish, there_now
+from runner.registry import Credentials, reference
 
 NEEDS_IMAGE = True
 DOES = ("be pushed to {to[]}", "as {image}")
@@ -37,17 +35,26 @@ def run(settings: Settings, context: Context) -> StepResult:
     image = context.image(settings.image)
     logins = {host: login(host, context) for host in settings.to}
     digests = {host: upload(host, image, logins[host], settings.tags, context) for host in settings.to}
-    pushed = [
-        entry for host in settings.to for entry in publish(host, image, digests[host], logins[host], settings, context)
-    ]
-    facts = {"pushed": pushed, "digests": digests, "image": {"name": image.name, "id": image.id}}
+    tags = allowed(image.name, settings.tags, context)
+    pushed = [entry for host in settings.to for entry in move(host, image, digests[host], logins[host], tags, context)]
+    moved = moving(tags, context.job.event.commit)
+    make_known(image, digests, moved, context)
+    facts = {
+        "pushed": pushed,
+        "digests": digests,
+        "image": {"name": image.name, "id": image.id},
+        "moved": list(moved),
+    }
     return StepResult("push", StepStatus.PASSED, started_at, context.now(), facts=facts)
 
 
-def login(host: str, context: Context) -> Credentials | None:
-    """The user that ci.yml names for a registry; read when it is used."""
-    name = context.job.registries.get(host)
-    return credentials(context.secret(name), name) if name else None
+def move(
+    host: str, image: Image, digest: str, login: Credentials | None, tags: tuple[str, ...], context: Context
+) -> list[Json]:
+    """The public tags, in one registry."""
+    stood = (context.journal.observed(pushing(host, image, context)) or {}).get("stood", {})
+    manifests = context.registry(host, image.name, login)
+    return publish(host, image, digest, tags, context, manifests=manifests, stood=stood)
 
 
 def upload(host: str, image: Image, login: Credentials | None, tags: Iterable[str], context: Context) -> str:
@@ -80,11 +87,6 @@ def run_tag(context: Context) -> str:
 def pushing(host: str, image: Image, context: Context) -> str:
     """The journal's key; an image that had to be built again is another one, whatever was pushed before."""
     return f"push {host}/{image.name}:{run_tag(context)} {image.id}"
-
-
-def there_now(manifests: Manifests, tag: str, context: Context) -> str | None:
-    """The digest under a tag; nobody who should stop waits for a registry's answer."""
-    return ask(lambda: manifests.digest(tag), context.stopping, context.pace)
 
 
 def send(name: str, tag: str, image: Image, login: Credentials | None, context: Context) -> str:
@@ -123,42 +125,3 @@ def follow(stream: Iterable[Mapping[str, Any]], name: str, context: Context) -> 
     if digest is None:
         raise StepErrored(f"pushing {name} ended without a digest and without an error")
     return str(digest)
-
-
-def publish(
-    host: str, image: Image, digest: str, login: Credentials | None, settings: Settings, context: Context
-) -> list[Json]:
-    """Move the public tags to the digest, once for this run: somebody else may have moved them on since."""
-    name = f"{host}/{image.name}"
-    key = f"tag {name} {digest}"
-    if context.journal.observed(key) is None:
-        manifests = context.registry(host, image.name, login)
-        context.stopping.check()
-        # From here on what registries have is enough; an image that was built again would move the tags a second time.
-        begun = context.journal.intend(key, tags=list(settings.tags), needs_image=False) is not None
-        stood = (context.journal.observed(pushing(host, image, context)) or {}).get("stood", {}) if begun else {}
-        for tag in settings.tags:
-            move(f"{name}:{tag}", tag, digest, stood, manifests, context)
-        context.journal.observe(key)
-    commit = context.job.event.commit or ""
-    context.aws.store.put_image(PushedImage(name, digest, context.run, commit, settings.tags, context.now()))
-    return [{"name": f"{name}:{tag}", "digest": digest} for tag in settings.tags]
-
-
-def move(name: str, tag: str, digest: str, stood: Mapping[str, Json], manifests: Manifests, context: Context) -> None:
-    """Move one public tag, unless it is there, or has been there.
-
-    Args:
-        stood: where a dead claim of this run found the tags. One that stands elsewhere now was moved on by another run
-            since: it stays, as if that had come right after us.
-    """
-    there = manifests.digest(tag)
-    if there not in {digest, stood.get(tag, there)}:
-        context.log.line(f"{name} was moved on since")
-        return
-    if there != digest:
-        # Not beside, as other questions are: a move that was begun is waited for. One that came through after
-        # this run's end would take the tag from whoever has moved it by then.
-        context.stopping.check_held()
-        manifests.tag(digest, tag)
-    context.log.line(f"{name} is {digest[:19]}")

@@ -3,10 +3,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from docker.errors import ImageNotFound
 
 from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.graph import Base
 from infra.local.base import base_image
-from runner.bases import bases, host_of, refresh
+from runner.bases import bases, built_on, host_of, refresh, resolved
 from runner.pace import Real
 from runner.stopping import Stopped, Stopping
 from tests.installation import job
@@ -129,3 +131,52 @@ def test_a_registry_that_is_silent_has_failed_at_the_runs_deadline(docker_client
         seen.remaining_s = lambda: until - time.monotonic()
         with within(10), pytest.raises(StepFailed, match=r"the pull of .*/base took longer than the run's 1h"):
             refresh(f"FROM {registry.host}/2pisoftware/base\n", {}, seen)
+
+
+# --- what a FROM line meant ------------------------------------------------------------------------------
+
+
+class Inspected:
+    """An engine that has these images: reference -> (id, digests by repository)."""
+
+    def __init__(self, **images):
+        self.api, self.docker = self, self
+        self.there = images
+
+    def inspect_image(self, image):
+        if image not in self.there:
+            raise ImageNotFound(image)
+        image_id, *digests = self.there[image]
+        return {"Id": image_id, "RepoDigests": digests or None}
+
+
+@pytest.mark.parametrize(
+    ("image", "digests", "expected"),
+    [
+        (
+            "code.example:5000/2pisoftware/crm:1.2",
+            ("2pisoftware/crm@sha256:b", "code.example:5000/2pisoftware/crm@sha256:a"),
+            Base("code.example:5000", "2pisoftware/crm", "1.2", "sha256:a"),
+        ),
+        ("debian", ("debian@sha256:d",), Base("docker.io", "debian", "latest", "sha256:d")),
+        ("docker.io/library/debian:12", ("debian@sha256:d",), Base("docker.io", "debian", "12", "sha256:d")),
+        ("2pisoftware/own:x", (), Base("docker.io", "2pisoftware/own", "x", "sha256:id")),
+        ("debian:12@sha256:d", ("debian@sha256:d",), Base("docker.io", "debian", None, "sha256:d")),
+    ],
+)
+def test_a_base_is_its_digest_in_the_registry_that_the_line_names_or_its_id(image, digests, expected):
+    assert resolved(image, Inspected(**{image: ("sha256:id", *digests)})) == expected
+
+
+def test_a_base_whose_tag_moved_while_it_was_built_is_the_one_that_was_there_before():
+    engine = Inspected(a=("sha256:new",), b=("sha256:b",))
+    before = [Base("docker.io", "a", "latest", "sha256:old")]
+    assert [one.digest for one in built_on("FROM a\nFROM b\n", {}, before, engine)] == ["sha256:old", "sha256:b"]
+
+
+@pytest.mark.engine
+def test_the_digest_of_a_base_is_the_one_that_its_registry_tells(docker_client, registry, pushed):
+    image, password = pushed
+    (base,) = refresh(f"FROM {image}\n", {}, Seen(docker_client, registry, password))
+    assert base.digest == registry.manifest_digest("2pisoftware/base", "latest")
+    assert (base.registry, base.name, base.tag) == (registry.host, "2pisoftware/base", "latest")

@@ -270,7 +270,7 @@ def test_all_complaints_come_at_once_and_in_order():
         ),
         ("push: {to: [dockr.io], tags: [], image: x}", 'did you mean "docker.io"?'),
         ('push: {to: [docker.io], tags: ["{brnch}"], image: x}', '{brnch} is not known; did you mean "branch"?'),
-        ('push: {to: [docker.io], tags: ["{x1}"], image: x}', "known: branch, commit, commit7, pipeline, repository"),
+        ('push: {to: [docker.io], tags: ["{x1}"], image: x}', "known: branch, commit, commit7, major, minor"),
         (
             'push: {to: [docker.io], tags: ["{tag}"], image: x}',
             "{tag} has no value here: this pipeline answers to push",

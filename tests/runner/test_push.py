@@ -239,11 +239,11 @@ def test_no_tag_is_moved_once_somebody_has_asked_to_stop(make, image, registry):
     moving = Moving(stopping, after=1)
     settings, held = make(tags=("one", "two"), stopping=stopping, registry=lambda *_: moving)
     with pytest.raises(Stopped):
-        push.publish(registry.host, image, "sha256:1", None, settings, held)
+        push.move(registry.host, image, "sha256:1", None, settings.tags, held)
     assert moving.tags == {"one": "sha256:1"}
     assert held.aws.store.pushed == []
     with pytest.raises(Stopped):
-        push.publish("another", image, "sha256:1", None, settings, held)
+        push.move("another", image, "sha256:1", None, settings.tags, held)
     assert [key for kind, key, _ in held.journal.entries if "another" in key] == []
 
 
@@ -254,11 +254,11 @@ def test_a_tag_that_another_run_has_moved_on_since_our_dead_claim_is_not_moved_b
     settings, held = make(tags=("latest", "mine"), journal=journal, stopping=stopping, registry=lambda *_: moving)
     journal.observe(push.pushing(registry.host, image, held), digest="sha256:1", stood=dict(moving.tags))
     with pytest.raises(Stopped):
-        push.publish(registry.host, image, "sha256:1", None, settings, held)
+        push.move(registry.host, image, "sha256:1", None, settings.tags, held)
     assert moving.tags == {"latest": "sha256:1", "mine": "sha256:0"}
     moving.tags["latest"] = "sha256:2"
     settings, held = make(tags=("latest", "mine"), journal=journal, registry=lambda *_: moving)
-    push.publish(registry.host, image, "sha256:1", None, settings, held)
+    push.move(registry.host, image, "sha256:1", None, settings.tags, held)
     assert moving.tags == {"latest": "sha256:2", "mine": "sha256:1"}
 
 

@@ -6,7 +6,8 @@ from chalicelib.errors import BadConfig, LostClaim, NeedsAttention, NothingToDo,
 from chalicelib.model import RunState, Step, StepStatus, WaitingFor
 from runner import actions, runlog
 from runner.context import Park
-from runner.run import Ended, Halted, Parked, enact, images_of
+from runner.made import images_of
+from runner.run import Ended, Halted, Parked, enact
 from runner.stopping import Stopped, Stopping, Why
 from tests.installation import NOW, job, later
 from tests.running import Action, built, passed, queued, tools

@@ -7,6 +7,7 @@ import json
 import tarfile
 from functools import cache
 
+from chalicelib.errors import StepFailed
 from chalicelib.superseding import Ancestry
 
 SECRET = "a secret made for the occasion"
@@ -92,6 +93,13 @@ class Workspace:
     def checkout(self, source, ref, commit, into, **waits):  # noqa: ARG002 - the real one's arguments
         self._scheduler.wait(self._scheduler.random() * 2)
         return commit or self._forges[source.repository].refs[ref]
+
+    def tip(self, source, ref, stopping=None):  # noqa: ARG002 - the real one's arguments
+        self._scheduler.wait(self._scheduler.random())
+        tip = self._forges[source.repository].refs.get("refs/heads/develop" if ref == "HEAD" else ref)
+        if tip is None:
+            raise StepFailed(f"{source.name} has no {ref}")
+        return tip
 
     def archive(self, source, commit):  # noqa: ARG002 - every commit has the same tree
         return tree()

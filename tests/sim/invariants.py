@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import groupby
 
 from chalicelib.cancelling import Answer
+from chalicelib.graph import event_of, pushed
 from chalicelib.model import ENDS, RunState, may_become
 from chalicelib.queue import BadMessage, decode
 from chalicelib.records.run_items import run_of
@@ -95,6 +96,7 @@ def check(world):
     _locks_are_free(world)
     _everybody_is_told(world, runs)
     _images_are_moved_once(world, runs)
+    _images_are_announced_once(world, runs)
     _the_newest_push_is_what_there_is(world, runs)
     _environments_are_updated_once(world)
     check_scripts(world, runs)
@@ -169,6 +171,24 @@ def _images_are_moved_once(world, runs):
             # One that is asked to give way right when it moves its tags moves them; its successor moves them on.
             if moved and runs[moved[-1]].state is RunState.SUPERSEDED and tag in world.branch_tags.values():
                 raise Broken(f"{host}/{name}:{tag} is of {moved[-1]}, which gave way")
+
+
+def _images_are_announced_once(world, runs):
+    """Every tag that a run moved is one delivery, and started what stands on it once."""
+    said = Counter(item["delivery_id"] for place, item in world.cloud.table.items.items() if _of_image(place, item))
+    again = {item.get("redriven_run") for place, item in world.cloud.table.items.items() if place[0] == "dead"}
+    started = Counter(run.job.event.delivery_id for run in runs.values() if run.job.event.image and run.id not in again)
+    for run in runs.values():
+        for image in pushed(run, run.results):
+            event = event_of(image, run.job)
+            if said[event.delivery_id] != 1:
+                raise Broken(f"{event.name} of {run.id} was announced {said[event.delivery_id]} times")
+    if any(times > 1 for times in started.values()):
+        raise Broken(f"started more than once: {started}")
+
+
+def _of_image(place, item):
+    return place[1] == "delivery" and item["origin"] == "image"
 
 
 def _the_newest_push_is_what_there_is(world, runs):

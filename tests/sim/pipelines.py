@@ -3,17 +3,19 @@
 import json
 from functools import cache
 
+from chalicelib import wire
 from chalicelib.config import parse
 from tests.hooks import compiled, pipeline
 from tests.sim.forge import OTHER_REPOSITORY, REPOSITORY
 
 HOST = "code.example:5000"
-IMAGE, TOOLS = "2pisoftware/app", "2pisoftware/tools"
+IMAGE, TOOLS, STANDING = "2pisoftware/app", "2pisoftware/tools", "2pisoftware/standing"
 ENVIRONMENT = "app-production"
 SOURCES = {
     "app": f"github.com/{REPOSITORY}",
     "release": f"github.com/{REPOSITORY}",
     "tools": f"github.com/{OTHER_REPOSITORY}",
+    "standing": f"github.com/{OTHER_REPOSITORY}",
 }
 """Pipeline -> the repository that it is of, `forge/owner/name`."""
 
@@ -29,6 +31,7 @@ def form(supersede, retry):
     return compiled(
         _pipeline("app", {"push": {"names": ["develop"]}}, [_build(IMAGE), _push("branch")], supersede),
         _pipeline("release", {"tag": {"names": ["*"]}}, [_build(IMAGE), _push("tag"), _deploy()], supersede),
+        _pipeline("standing", {"image": {"names": [f"{IMAGE}:develop"]}}, [_build(STANDING)], supersede),
         _pipeline("tools", {"push": {"names": ["develop"]}}, [_build(TOOLS), _script(retry)], supersede),
     )
 
@@ -37,6 +40,13 @@ def form(supersede, retry):
 def config(supersede, retry):
     """The same, read."""
     return parse(json.loads(json.dumps(form(supersede, retry))))
+
+
+def in_force(compiled_form):
+    """The items that say so."""
+    key, text = compiled_form["source_sha256"], json.dumps(compiled_form).encode()
+    yield {"pk": f"config#{key}", "sk": "config", "v": 1, "compiled": wire.zipped(text)}
+    yield {"pk": "config", "sk": "current", "v": 1, "hash": key, "since": "2026-01-01T00:00:00.000Z"}
 
 
 def _pipeline(name, triggers, steps, supersede):

@@ -6,6 +6,8 @@ from datetime import timedelta
 
 from boto3.dynamodb.conditions import Attr
 
+from chalicelib import telling
+from chalicelib.graph import IMAGES
 from chalicelib.model import RunState
 from chalicelib.records import breakers, deliveries, ends, runs
 from chalicelib.records.breakers import BreakerRecords
@@ -125,6 +127,19 @@ def a_script_is_handed_back():
     return _instead(script, "to_the_end", lambda _: lambda context: nullcontext(context.stopping))
 
 
+def announced_too_early():
+    """The record says that a run's images were announced before they are."""
+
+    def other(announce):
+        def early(run, edge, now):
+            edge.store.told(run.id, IMAGES, {"state": "told", "attempts": 1}, None)
+            announce(run, edge, now)
+
+        return early
+
+    return _instead(telling, "announce", other)
+
+
 PLANTED = {
     "acknowledged early": (acknowledged_early, "was deleted while it was"),
     "no fence": (no_fence, "moved back and forth|went from|and changed|never heard of"),
@@ -136,6 +151,7 @@ PLANTED = {
     "nobody is left alone": (nobody_is_left_alone, "though its repository was left alone"),
     "a script goes on": (a_script_goes_on, "was begun 2 times"),
     "a script is handed back": (a_script_is_handed_back, "though nothing befell its runner"),
+    "announced too early": (announced_too_early, "was announced 0 times"),
     "redriven as nothing": (redriven_as_nothing, "there is no such run|no run"),
 }
 """Each bug, and what is said when it is found."""

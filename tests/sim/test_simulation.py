@@ -18,6 +18,7 @@ WITHIN_S = 10
 ODDS = {
     "no fence": Odds(kill=0, freeze=40, throttle=0, lost=0, repeat=0, slow=5, most=12),
     "a script is handed back": Odds(most=0),
+    "announced too early": Odds(kill=40, freeze=0, throttle=20, lost=0, repeat=0, slow=0, most=20),
 }
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import MailDelayed, TauError
+from chalicelib.records.table import Put
 from chalicelib.settings import Settings
 from chalicelib.ticker import tick
 from runner.agent import Agent
@@ -22,7 +23,7 @@ from tests.sim.faults import Faults, Odds
 from tests.sim.forge import OTHER_REPOSITORY, REPOSITORY, SECRET, Forge, Workspace
 from tests.sim.invariants import Watch, all_over, check, runs_of
 from tests.sim.people import People
-from tests.sim.pipelines import ENVIRONMENT, HOST, IMAGE, config
+from tests.sim.pipelines import ENVIRONMENT, HOST, IMAGE, config, form, in_force
 from tests.sim.scheduler import Flag, Process, Scheduler, SimPace
 from tests.sim.scripts import Commands
 
@@ -86,7 +87,10 @@ class World:
         self._news = Flag(self.scheduler)
         self.jobs = self.dice.choice([1, 2, 4])
         self.supersede = self.dice.choice(["queued", "queued", "running", "never"])
-        self.config = config(self.supersede, self.dice.choice(["never", "never", "safe"]))
+        retry = self.dice.choice(["never", "never", "safe"])
+        self.config = config(self.supersede, retry)
+        for item in in_force(form(self.supersede, retry)):
+            self.cloud.table._write(Put(item))
         self.branch_tags = {} if self.supersede == "never" else {"refs/heads/develop": "develop"}
         self.people = People(self)
         self.watch = Watch(self)

@@ -78,7 +78,7 @@ class World(Seen):
             self.create(GITHUB, repository, samples.hello())
 
     def ci_yml(self) -> str:
-        return super().ci_yml() + _PIPELINES.read_text()
+        return super().ci_yml() + _PIPELINES.read_text().replace("@REGISTRY@", self.registry.host)
 
     @property
     def environment(self) -> dict[str, str]:
