@@ -11,9 +11,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Chalice, Response
 
 from chalicelib import config as configuration
+from chalicelib.answering import Answer, Refusal, refusal
 from chalicelib.edge import Edge, connect
-from chalicelib.errors import BadDelivery, BadSignature, TauError, UnknownForge
-from chalicelib.intake import Answer, receive
+from chalicelib.errors import BadDelivery, TauError
+from chalicelib.intake import receive
 from chalicelib.settings import Settings
 
 # powertools writes the log; chalice would write every line a second time.
@@ -30,7 +31,6 @@ _HOOK: dict[str, Any] = {
 }
 # Of the 14 minutes of .chalice/config.json: the last repository may take the rest.
 RECONCILING = timedelta(minutes=10)
-_STATUS = {BadSignature: 401, BadDelivery: 400, UnknownForge: 404}
 
 
 @cache
@@ -69,6 +69,7 @@ def ticker(event: Any) -> None:
     """Do what is due and nobody has done."""
     # What only the ticker needs (mail, templates, Elastic Beanstalk) does not slow a webhook's cold start.
     from chalicelib.burying import pools_of  # noqa: PLC0415
+    from chalicelib.firing import fire  # noqa: PLC0415
     from chalicelib.ticker import tick  # noqa: PLC0415
 
     # A ci.yml is in force once it was deployed, though nobody pushes: queued runs are held against it.
@@ -79,7 +80,9 @@ def ticker(event: Any) -> None:
     with single_metric(name="DeadLetters", unit=MetricUnit.Count, value=letters, namespace="Tau") as metric:
         metric.add_dimension("service", "ticker")
         metric.add_dimension("stage", edge().settings.stage)
-    logger.info("ticked", due=len(found), dead_letters=letters, at=event.to_dict().get("time"))
+    # Last: should it fail, what is due is done all the same, and the next tick makes up for it.
+    fired = fire(edge(), config, edge().now())
+    logger.info("ticked", due=len(found), fired=fired, dead_letters=letters, at=event.to_dict().get("time"))
 
 
 @app.schedule("rate(15 minutes)")
@@ -97,8 +100,8 @@ def answer(*, pinned: str | None) -> Response:
     """Receive the request at hand; every failure becomes its status here, and nowhere else."""
     try:
         given = received(pinned)
-    except (BadSignature, BadDelivery, UnknownForge) as error:
-        given = Answer(_STATUS[type(error)], {"reason": str(error)})
+    except Refusal as error:
+        given = refusal(error)
     except TauError as error:
         logger.exception("cannot take deliveries", reason=str(error))
         given = Answer(500, {"reason": "Tau is not set up to take this delivery; its log says why"})

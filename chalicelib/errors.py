@@ -40,6 +40,13 @@ class CannotFit(TauError):
     """A value cannot stand where a template puts it (an empty name, a capture with a slash)."""
 
 
+# --- whoever types a command acts ------------------------------------------------------------------
+
+
+class BadInput(TauError):
+    """A command was given what it cannot use: a file, or options that do not go together."""
+
+
 # --- the committer acts ---------------------------------------------------------------------------
 
 
@@ -55,6 +62,10 @@ class StepFailed(TauError):
         super().__init__(reason)
         self.lines = lines
         self.facts = facts or {}
+
+
+class NothingToDo(TauError):
+    """What was pushed holds nothing for this pipeline: nobody is to blame, and the run ends skipped."""
 
 
 # --- the operators act ----------------------------------------------------------------------------

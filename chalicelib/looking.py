@@ -14,8 +14,8 @@ from chalicelib.edge import Edge
 from chalicelib.forges import Client
 from chalicelib.forges.calls import LeftAlone, NotCompared
 from chalicelib.forges.listing import Listing, Standing
-from chalicelib.model import Event
-from chalicelib.providers import reconciled
+from chalicelib.model import Event, Origin
+from chalicelib.providers import internal
 from chalicelib.providers.reading import HEADS, PULLS, TAGS
 from chalicelib.records.deliveries import Accepted, RefMoved
 from chalicelib.records.looks import KnownList, Look
@@ -188,7 +188,7 @@ class _Comparison:
         forge = self.client.forge
         events = [event_of(one, forge, self.repository, delivery_id) for one in certain]
         while events:
-            delivery = reconciled.delivery(forge.name, forge.provider, events)
+            delivery = internal.delivery(Origin.RECONCILED, forge.name, forge.provider, events)
             accepted = intake.accept(delivery, self.means.config, now, delivery_id)
             try:
                 self._write(accepted)

@@ -139,7 +139,7 @@ class Delivery:
 
     Args:
         headers: names lower-cased, every value that was sent for the name, in order.
-        body: the exact bytes that were signed; where it is reconciled, our own JSON of what was found.
+        body: the exact bytes that were signed; of a delivery of our own, the JSON of its events.
     """
 
     forge: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from chalicelib import pinning
 from chalicelib.config import Config, Pipeline, Trigger, TriggerKind
 from chalicelib.errors import CannotFit
 from chalicelib.fit import Sink, fill, shown
@@ -89,6 +90,11 @@ def is_watched(forge: str, repository: str, config: Config) -> bool:
     return False
 
 
+def is_elsewhere(verdict: Verdict) -> bool:
+    """Whether the rule is about another repository: of no interest to who asks why this one's was not built."""
+    return verdict.reason.startswith("repository ") and not verdict.reason.endswith(" is excepted")
+
+
 class _No(Exception):
     """This pipeline does not answer, and why."""
 
@@ -143,6 +149,8 @@ def _answer(event: Event, pipeline: Pipeline) -> str:
     if not pulled:
         raise _No(f"{_a(event)}, and this pipeline answers to: {', '.join(sorted(pipeline.triggers))}")
     _check_ref(event)
+    if event.kind is EventKind.PULL_REQUEST and event.fork:
+        raise _No("it comes from a fork, and nothing of a fork is built")
     if event.kind in _BY_NAME:
         return f"{_a(event)} of this pipeline"
     if event.kind is EventKind.BRANCH_DELETED:
@@ -180,8 +188,6 @@ def _check_commit(event: Event) -> None:
     if event.kind is EventKind.IMAGE:
         return
     if event.kind is EventKind.PULL_REQUEST:
-        if event.fork:
-            raise _No("it comes from a fork, and nothing of a fork is built")
         if event.pull is None or event.pull.head is None:
             raise _No("nothing to build: it is not open")
         if event.pull.branch is None:
@@ -210,11 +216,13 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
     source = config.forges[forge].source(repository)
     ref = event.ref or ""
     values = {**_values(event, pipeline.name, repository), **caught}
+    # What is known only once it was checked out is filled in by the run.
+    fill_in = fill if event.commit else pinning.left_open
     lock = _resolved(pipeline.lock, values, ref) or f"{pipeline.name}/{forge}/{repository}/{event.line}"
     return Job(
         pipeline=pipeline.name,
         event=event,
-        steps=tuple(Step(step.action, _resolved(step.settings, values, ref)) for step in pipeline.steps),
+        steps=tuple(Step(step.action, _resolved(step.settings, values, ref, fill_in)) for step in pipeline.steps),
         source=source,
         sources=_sources(event, pipeline, source, config),
         registries=config.registries,
@@ -234,7 +242,7 @@ def _values(event: Event, pipeline: str, repository: str) -> dict[str, str]:
     if event.ref and event.ref.startswith((_HEADS, _TAGS)):
         values["tag" if event.ref.startswith(_TAGS) else "branch"] = event.name or ""
     if event.commit:
-        values |= {"commit": event.commit, "commit7": event.commit[:7]}
+        values |= pinning.values(event.commit)
     return values
 
 
@@ -249,7 +257,12 @@ def _sources(event: Event, pipeline: Pipeline, own: Source, config: Config) -> d
     return sources
 
 
-def _resolved(value: Json, values: Mapping[str, str], ref: str) -> Json:
+def _resolved(
+    value: Json,
+    values: Mapping[str, str],
+    ref: str,
+    fill_in: Callable[[str, Sink, Mapping[str, str], str], Json] = fill,
+) -> Json:
     """Settings with every `{"template": …, "sink": …}` filled in.
 
     Raises:
@@ -257,10 +270,10 @@ def _resolved(value: Json, values: Mapping[str, str], ref: str) -> Json:
     """
     if isinstance(value, dict):
         if len(value) == 2 and "template" in value and "sink" in value:  # noqa: PLR2004  # the compiler's mark
-            return fill(value["template"], Sink(value["sink"]), values, ref)
-        return {key: _resolved(part, values, ref) for key, part in value.items()}
+            return fill_in(value["template"], Sink(value["sink"]), values, ref)
+        return {key: _resolved(part, values, ref, fill_in) for key, part in value.items()}
     if isinstance(value, list):
-        return [_resolved(part, values, ref) for part in value]
+        return [_resolved(part, values, ref, fill_in) for part in value]
     return value
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from botocore.exceptions import BotoCoreError, ClientError
 from ulid import ULID
 
-from chalicelib import wire
+from chalicelib import pinning, wire
 from chalicelib.edge import Edge
 from chalicelib.errors import BadRecord, NotThere, TauError
 from chalicelib.model import Message, Run, RunState, WaitingFor
@@ -50,9 +50,9 @@ def redrive(named: str, by: str, edge: Edge, now: datetime) -> str:
     if letter and letter.state is LetterState.REDRIVEN:
         return f"{_about(letter)} was redriven by {clean(letter.by or '')}: {_stand(letter.redriven_run or '', edge)}"
     run = _run_of(letter, named, edge)
-    if run.ended:
-        return _run_again(letter, run, by, edge, now)
-    return _wake_run(letter, run, by, edge, now)
+    said = _run_again(letter, run, by, edge, now) if run.ended else _wake_run(letter, run, by, edge, now)
+    _close_letters_about(run, by, edge, now)
+    return said
 
 
 def discard(named: str, by: str, edge: Edge, now: datetime) -> str:
@@ -86,6 +86,8 @@ def again(run: Run, by: str, now: datetime) -> Run:
         job=run.job,
         state=RunState.QUEUED,
         created_at=now,
+        # It builds what the first one built, though the branch has moved on.
+        journal=tuple(filter(None, [pinning.line_of(run)])),
         reason=f"run {run.id} again, for {by}",
     )
 
@@ -103,6 +105,14 @@ def _letter(named: str, edge: Edge) -> Letter | None:
 def _id(named: str) -> str:
     """As it is written in the records: SQS's ids have hyphens and small letters, ours are ULIDs."""
     return named.lower() if "-" in named else named.upper()
+
+
+def _close_letters_about(run: Run, by: str, edge: Edge, now: datetime) -> None:
+    """Nobody has to decide any more about the messages that once called a run."""
+    for letter in edge.store.dead_letters():
+        if letter.run == run.id:
+            new = again(run, by, now).id if run.ended else run.id
+            edge.store.close_letter(letter, LetterState.REDRIVEN, by, now, run=new)
 
 
 def _run_of(letter: Letter | None, named: str, edge: Edge) -> Run:

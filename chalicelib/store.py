@@ -11,7 +11,9 @@ from chalicelib.records.due import DueRecords
 from chalicelib.records.ends import EndRecords
 from chalicelib.records.locks import LockRecords
 from chalicelib.records.looks import LookRecords
+from chalicelib.records.mentions import MentionRecords
 from chalicelib.records.runs import RunRecords
+from chalicelib.records.schedules import ScheduleRecords
 from chalicelib.records.sundry import SundryRecords
 from chalicelib.records.table import Table
 
@@ -28,6 +30,8 @@ class Store(
     DeadRecords,
     BreakerRecords,
     LookRecords,
+    MentionRecords,
+    ScheduleRecords,
 ):
     """Everything that is remembered. Each base holds one kind of record; none knows another's."""
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib import pinning
 from chalicelib.edge import Edge
 from chalicelib.model import Event, EventKind, Handed, Job, Run, RunState, Stop, Supersede
 from chalicelib.reports.whom import pusher
@@ -95,7 +96,7 @@ def reason(newer: Run) -> str:
 
 def handed(run: Run) -> Mapping[str, Handed]:
     """The people whom a superseded run hands on: its own, and those that it was handed."""
-    event = run.job.event
+    event = pinning.job_of(run).event
     said = first_line(event.head_commit_message)
     own = Handed(event.commit, pusher(event), event.pusher.name or event.pusher.login, said or None)
     return {**run.handed, run.id: own}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from chalicelib import wire
+from chalicelib import pinning, wire
 from chalicelib.edge import Edge
 from chalicelib.errors import MailDelayed, TauError
 from chalicelib.model import Json, Result, Run, RunState, StepResult, StepStatus
@@ -20,7 +20,7 @@ def result_of(run: Run, state: RunState, reason: str | None, now: datetime) -> R
     """What came of a run, from its record."""
     return Result(
         run=run.id,
-        job=run.job,
+        job=pinning.job_of(run),
         state=state,
         started_at=run.started_at or run.created_at,
         ended_at=run.ended_at or now,

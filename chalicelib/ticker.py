@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import intake, wire
+from chalicelib import intake
 from chalicelib.burying import DEFAULT_POOL, bury_dead
 from chalicelib.config import parse
 from chalicelib.deployer import advance_deployment
@@ -111,9 +111,7 @@ def _finish_planning(delivery_id: str, edge: Edge) -> None:
     record = edge.store.delivery(delivery_id)
     if record is None:
         raise NotThere(f"there is no delivery {delivery_id}")
-    body = record["body"]
-    if body is None:
-        body = wire.unzipped(edge.objects.get(record["body_key"]))
+    body = intake.body_of(record, edge)
     config = parse(json.loads(edge.store.config(record["config"])))
     accepted = intake.accept_again(record, body, config)
     edge.store.finish_planning(accepted)

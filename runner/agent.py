@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -29,6 +30,8 @@ _LONGEST_HIDDEN_S = 900
 _MOST_TURNS = 30
 _MOST_WATCHED = 10
 _SHORT_POLL_S = 2
+# A repository that is let go has its runs woken, but for one that is parked in that very moment: it looks by itself.
+_PARKED_LOOKS_AFTER = timedelta(minutes=10)
 
 
 class Agent:
@@ -238,7 +241,8 @@ class Agent:
     def _leave_alone(self, run: Run, breaker: Breaker, received: Received) -> None:
         """One of this repository's runs killed its runners: the others wait, and other repositories go on."""
         reason = f"run {breaker.run} of {breaker.repository} killed its runners again and again: `tau dead` shows it"
-        if self._edge.store.park_queued(run, WaitingFor.RUNNER, breaker.until, reason):
+        due_at = min(breaker.until, self._pace.now() + _PARKED_LOOKS_AFTER)
+        if self._edge.store.park_queued(run, WaitingFor.RUNNER, due_at, reason):
             self._edge.queue.delete(received)
 
     def _hold(self, run: Run, received: Received, *, tried_again: bool) -> None:

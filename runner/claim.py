@@ -17,16 +17,20 @@ from chalicelib.queue import Received
 from chalicelib.records import dead
 from chalicelib.records.runs import MOST_ATTEMPTS
 from chalicelib.reports.whom import recipients
+from chalicelib.reports.words import duration
 from chalicelib.telling import notices, result_of, tell
 from runner import leftovers
 from runner.context import Park
-from runner.holding import Holding
+from runner.holding import LONGEST_S, Holding
 from runner.run import Ended, Halted, Outcome, Parked, Replaced, Tools, enact, replaced
 from runner.stopping import Stopping, Why
 
 log = logging.getLogger("tau.claim")
 
 _HANDED_BACK = "its runner was stopped; another one goes on"
+_TOO_LONG = f"stopped after {duration(LONGEST_S)}: its step heeded no time limit, and SQS keeps a message for 12 hours"
+# More would not fit into a record, which holds 400 KB.
+_MOST_HANDED = 100
 # Half the minute after which others do it.
 _TELL_WITHIN_S = 30
 _VERDICTS = frozenset({RunState.PASSED, RunState.FAILED, RunState.ERRORED})
@@ -145,6 +149,8 @@ class Claim:
         if run.stop and run.stop.state is RunState.CANCELLED:
             reason = "; ".join(filter(None, (cancelled_by(run.stop.by), halted.note)))
             return Ended(RunState.CANCELLED, reason, _in_order(run.results))
+        if halted.why is Why.TOO_LONG:
+            return Ended(RunState.ERRORED, "; ".join(filter(None, (_TOO_LONG, halted.note))), _in_order(run.results))
         if halted.why is Why.ASKED and self._newer and not run.has_acted:
             return self._newer
         return self._handed_back()
@@ -168,10 +174,10 @@ class Claim:
             # It will not build what this one would have built. The index may lag behind, and name it once more.
             newer = replaced(run, self._tools)
             return self._give_way(newer) if newer and newer.by != outcome.by else self._park(self._handed_back())
-        if successor.ended:
-            # Its mail is written already: this one's people hear of it themselves.
-            return self._end(Ended(RunState.SUPERSEDED, outcome.reason, _in_order(run.results)))
         people = superseding.handed(run)
+        if successor.ended or len({**successor.handed, **people}) > _MOST_HANDED:
+            # Its mail is written already, or names enough people: this one's hear of it themselves.
+            return self._end(Ended(RunState.SUPERSEDED, outcome.reason, _in_order(run.results)))
         if not self._edge.store.supersede(run, successor, handed=people, reason=outcome.reason, now=now):
             return False
         log.info("ended", extra={"run": run.id, "state": RunState.SUPERSEDED, "reason": outcome.reason})
@@ -195,6 +201,9 @@ class Claim:
             return False
         log.info("ended", extra={"run": run.id, "state": ended.state, "reason": ended.reason})
         held = {**run.results, **{str(index): step for index, step in results.items()}}
+        if run.job.event.commit is None:
+            # Which one it built was written down while it was held, and its mail says it.
+            run = replace(run, journal=self._edge.store.run(run.id).journal)
         self._run = replace(run, state=ended.state, reason=ended.reason, tell=notices_due, ended_at=now, results=held)
         self._has_built = any(_built(step) for step in ended.steps)
         return True

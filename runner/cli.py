@@ -11,8 +11,12 @@ import click
 
 from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
+from runner.beginning import init
+from runner.explaining import explain
 from runner.operating import COMMANDS
+from runner.planning import plan
 from runner.reconciling import reconcile
+from runner.starting import COMMANDS as STARTING
 
 if TYPE_CHECKING:
     from chalicelib.edge import Edge
@@ -74,7 +78,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, reconcile):
+for command in (*COMMANDS, *STARTING, explain, init, plan, reconcile):
     main.add_command(command)
 
 

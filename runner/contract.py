@@ -25,14 +25,6 @@ def environment(context: Context, image: Image | None) -> dict[str, str]:
     return {name: (value(context, image) or "").replace("\0", "") for name, value in VARIABLES.items()}
 
 
-def commit_of(context: Context) -> str | None:
-    """The triggering repository's commit: the event's, or the one that an earlier step found and wrote down."""
-    source = context.job.source
-    pinned = context.journal.observed(f"source {source.name}") if source else None
-    built = (result.facts.get("commits", {}).get(source.name) for result in context.so_far) if source else iter(())
-    return context.job.event.commit or next(filter(None, built), None) or (pinned or {}).get("commit")
-
-
 def broken(context: Context) -> StepResult | None:
     """The step that did not pass, where one did not."""
     return next((result for result in context.so_far if result.status is not StepStatus.PASSED), None)
@@ -62,7 +54,7 @@ VARIABLES: Mapping[str, Value] = {
     "TAU_REF": lambda context, _: context.job.event.ref,
     "TAU_BRANCH": lambda context, _: _named("heads", context),
     "TAU_TAG": lambda context, _: _named("tags", context),
-    "TAU_COMMIT": lambda context, _: commit_of(context),
+    "TAU_COMMIT": lambda context, _: context.job.event.commit,
     "TAU_PUSHER": lambda context, _: context.job.event.pusher.login or context.job.event.pusher.name,
     "TAU_IMAGE": lambda _, image: image.name if image else None,
     "TAU_IMAGE_DIGEST": lambda _, image: _digest(image),

@@ -123,12 +123,12 @@ class AnyImage(Template):
     """Marks an image that may also be one of a registry, with its host, tag or digest, and then has no placeholder."""
 
     def _check(self, text: str, info: ValidationInfo) -> str:
-        return text if _REFERENCE.fullmatch(text) else super()._check(text, info)
+        return text if REFERENCE.fullmatch(text) else super()._check(text, info)
 
 
 # https://github.com/distribution/reference/blob/main/reference.go: host[:port]/name[:tag][@digest]
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_REFERENCE = re.compile(
+REFERENCE = re.compile(
     rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{{1,5}})?/)?{_PART}(?:/{_PART})*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )

@@ -13,7 +13,7 @@ from chalicelib.edge import Edge
 from chalicelib.errors import LostClaim
 from chalicelib.model import Run
 from chalicelib.queue import Received
-from runner.pace import Pace
+from runner.pace import Pace, Work
 from runner.stopping import Stopping, Why
 
 log = logging.getLogger("tau.holding")
@@ -24,6 +24,12 @@ _BEATS_IN_A_LEASE = 3
 # A message is hidden for longer, and more rarely: it only has to come back when nobody holds its run any more.
 _HIDDEN_LEASES = 3
 _HIDE_AGAIN_LEASES = 2
+LONGEST_S = 11.5 * 3600
+"""A claim that lasts longer is ended: a run may take 11 hours (`tau check`), so a step of it has heeded no limit."""
+# SQS hides a message for twelve hours after it was received, whatever is asked of it. A claim that does not end though
+# it was told to is nobody's from then on: its beats stop, and another runner takes the run over.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+_GIVEN_UP_S = 11.9 * 3600
 
 
 class Holding:
@@ -50,10 +56,11 @@ class Holding:
         self._stopping = stopping
         self._asked = asked
         self._over = pace.flag()
-        self._beat_at = pace.monotonic()
+        self._began_at = self._beat_at = pace.monotonic()
         stopping.fresh = self._fresh
         # A message comes hidden for one lease; few runs are over before it must be hidden for longer.
         self._hide_at = pace.monotonic() + edge.settings.lease_s / 2
+        self._hiding: Work | None = None
 
     def __enter__(self) -> Self:
         self._thread = self._pace.start(self._beat, f"beat-{self._run.id}")
@@ -88,11 +95,13 @@ class Holding:
     def _beat(self) -> None:
         lease_s = self._edge.settings.lease_s
         while not self._over.wait(min(_BEAT_S, lease_s / _BEATS_IN_A_LEASE)):
+            if self._lasts_too_long():
+                return
             try:
                 self._beat_once()
                 if self.latest.stop:
                     self._asked(self.latest)
-                self._hide(lease_s)
+                self._keep_hidden()
             except LostClaim:
                 self._stopping.ask(Why.LOST)
                 return
@@ -101,9 +110,30 @@ class Holding:
                 # our next write fails by its epoch.
                 log.warning("sign of life not given", extra={"run": self._run.id, "error": str(error)})
 
-    def _hide(self, lease_s: float) -> None:
-        if self._pace.monotonic() >= self._hide_at:
+    def _lasts_too_long(self) -> bool:
+        """Ask a claim that has gone on for too long to end; whether it did not for so long that it is given up."""
+        lasted_s = self._pace.monotonic() - self._began_at
+        if lasted_s >= _GIVEN_UP_S:
+            log.error("claim given up: it does not end", extra={"run": self._run.id, "lasted_s": round(lasted_s)})
+            self._stopping.ask(Why.LOST)
+            return True
+        if lasted_s >= LONGEST_S:
+            self._stopping.ask(Why.TOO_LONG)
+        return False
+
+    def _keep_hidden(self) -> None:
+        """Beside the beats: a queue that does not answer, for minutes perhaps, must not hold them up."""
+        if self._pace.monotonic() >= self._hide_at and not (self._hiding and self._hiding.is_alive()):
+            self._hiding = self._pace.start(self._hide, f"hide-{self._run.id}")
+
+    def _hide(self) -> None:
+        lease_s = self._edge.settings.lease_s
+        try:
             self._edge.queue.hide(self._received, hidden_s(lease_s * _HIDDEN_LEASES))
+        except (ClientError, BotoCoreError) as error:
+            # The next beat tries again. Should the message come back, whoever gets it sees the beat move.
+            log.warning("message not hidden", extra={"run": self._run.id, "error": str(error)})
+        else:
             self._hide_at = self._pace.monotonic() + lease_s * _HIDE_AGAIN_LEASES
 
 

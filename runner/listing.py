@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from chalicelib import pinning
 from chalicelib.model import Run, RunState
 from chalicelib.records.breakers import Breaker
 from chalicelib.records.dead import Letter, LetterKind, LetterState
@@ -44,7 +45,7 @@ def list_runs(runs: Sequence[Run], now: datetime) -> None:
 
 def of(run: Run) -> str:
     """What a run is of, as its mail's subject says it, and why it ended or waits."""
-    event = run.job.event
+    event = pinning.job_of(run).event
     words = (clean(event.repository or ""), clean(event.name or ""), commit(event.commit), f"({run.job.pipeline})")
     return " ".join(word for word in words if word) + (f": {clean(run.reason)}" if run.reason else "")
 

@@ -36,7 +36,7 @@ def somebody() -> str:
 _by = click.option("--by", default=somebody, help="Who wants it, for the records.  [default: you, at this host]")
 
 
-def _full_sha(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+def full_sha(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     """Runs are found by whole shas only."""
     if value and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", value.lower()):
         raise click.BadParameter(f"{value} is no full sha; `git rev-parse {value}` says it")
@@ -48,7 +48,7 @@ def _full_sha(_context: click.Context, _option: click.Parameter, value: str | No
 
 @click.command()
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only the runs of a UTC day, such as 2026-11-23.")
-@click.option("--commit", callback=_full_sha, help="Only the runs of this commit, by its full sha.")
+@click.option("--commit", callback=full_sha, help="Only the runs of this commit, by its full sha.")
 @click.option("-n", "most", default=20, show_default=True, type=click.IntRange(1), help="How many at most.")
 @click.pass_obj
 def runs(connect: Connect, day: datetime | None, commit: str | None, most: int) -> None:

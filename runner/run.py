@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from chalicelib import revalidating, superseding, wire
+from chalicelib import pinning, revalidating, superseding, wire
 from chalicelib.edge import Edge
-from chalicelib.errors import LostClaim, NeedsAttention, Outrun, StepFailed, TauError
+from chalicelib.errors import LostClaim, NeedsAttention, NothingToDo, Outrun, StepFailed, TauError
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
 from chalicelib.when import should_run, when_of
@@ -125,7 +125,7 @@ def enact(
     """
     stopping = stopping or Stopping()
     try:
-        return _unwanted(run, tools, stopping) or _steps(run, tools, stopping, followed)
+        return _unwanted(run, tools, stopping) or _steps(_pinned(run, tools, stopping), tools, stopping, followed)
     except LostClaim:
         raise
     except Stopped as stopped:
@@ -134,6 +134,9 @@ def enact(
         return Halted(stopped.why, "; ".join(getattr(stopped, "__notes__", ())))
     except Outrun as outrun:
         return Replaced(outrun.by, str(outrun), for_good=True)
+    except StepFailed as error:
+        # Before the first step: the ref of which it was to build the newest commit is gone.
+        return Ended(RunState.FAILED, str(error), _all(run, run.results, tools.now()))
     except (TauError, OSError) as error:
         # Before the first step or between two: no engine, no disk, an action that this runner does not know.
         log.warning("run broke", extra={"run": run.id, "error": str(error)})
@@ -153,7 +156,7 @@ def _unwanted(run: Run, tools: Tools, stopping: Stopping) -> Ended | Replaced | 
 def replaced(run: Run, tools: Tools, stopping: Stopping | None = None) -> Replaced | None:
     """The newer run that takes this one's place, as the commits say."""
     rivals = superseding.rivals(run, superseding.others_of(run, tools.edge))
-    source, ref = run.job.source, run.job.event.ref or ""
+    source, ref = run.job.source, run.job.event.ref or "HEAD"
     try:
         newer = superseding.successor(run, rivals, lambda: tools.workspace.ancestry(source, ref, stopping=stopping))
     except (TauError, OSError) as error:
@@ -161,6 +164,20 @@ def replaced(run: Run, tools: Tools, stopping: Stopping | None = None) -> Replac
         log.warning("cannot say which push is newer", extra={"run": run.id, "error": str(error)})
         return None
     return Replaced(newer.id, superseding.reason(newer)) if newer else None
+
+
+def _pinned(run: Run, tools: Tools, stopping: Stopping) -> Run:
+    """The run with the commit that it builds: the newest of its ref, written down before the first step.
+
+    Whoever goes on with it, or does it again, builds the same.
+    """
+    job = pinning.job_of(run)
+    if job.event.commit is None:
+        commit = tools.workspace.tip(job.source, job.event.ref or "HEAD", stopping=stopping)
+        tools.edge.store.pin(run, pinning.entry(run, commit, wire.time_text(tools.now())), commit)
+        log.info("pinned", extra={"run": run.id, "source": job.source.name, "commit": commit})
+        job = pinning.with_commit(job, commit)
+    return replace(run, job=job)
 
 
 def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bool]) -> Ended | Parked:
@@ -178,6 +195,8 @@ def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bo
             if isinstance(outcome, Park):
                 return Parked(outcome, () if _was_parked(run, index) else (_entry(run, _PARKED, index),))
             results[str(index)] = outcome
+            if outcome.status is StepStatus.SKIPPED:
+                return Ended(RunState.SKIPPED, outcome.reason, _all(run, results, tools.now()))
             if outcome.status is not StepStatus.PASSED and end is None:
                 end = _stopped(run, outcome, results, tools)
             if isinstance(end, Parked):
@@ -283,6 +302,9 @@ def _step(place: _Place, results: Mapping[str, StepResult], tools: Tools) -> Ste
 
 
 def _broke(place: _Place, step_log: StepLog, started_at: datetime, error: Exception, tools: Tools) -> StepResult:
+    if isinstance(error, NothingToDo):
+        step_log.line(f"skipped: {error}")
+        return _not_passed(place, StepStatus.SKIPPED, started_at, tools.now(), error)
     if isinstance(error, StepFailed):
         step_log.line(f"failed: {error}")
         return _not_passed(place, StepStatus.FAILED, started_at, tools.now(), error)

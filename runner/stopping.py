@@ -13,16 +13,18 @@ class Why(StrEnum):
     """Why a claim stops early.
 
     *lost*: another epoch has the run; nothing may be written. *asked*: the record says cancel, or a newer run takes its
-    place. *handed back*: this runner stops, and another one goes on.
+    place. *too long*: its steps went on past every limit of their own, and SQS will not keep its message hidden any
+    longer. *handed back*: this runner stops, and another one goes on.
     """
 
     LOST = "lost"
     ASKED = "asked"
+    TOO_LONG = "too_long"
     HANDED_BACK = "handed_back"
 
 
 # Who asks for a run's end does not want another runner to go on with it; of a lost claim nothing may be written at all.
-_WEIGHT = {Why.HANDED_BACK: 0, Why.ASKED: 1, Why.LOST: 2}
+_WEIGHT = {Why.HANDED_BACK: 0, Why.TOO_LONG: 1, Why.ASKED: 2, Why.LOST: 3}
 
 
 class Stopped(BaseException):

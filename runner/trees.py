@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from chalicelib.model import Source
-from runner import contract, images
+from runner import images
 from runner.context import Context
 
 PLACE = "/tau/tree"
@@ -17,12 +17,9 @@ _MOST_IN_MEMORY = 8 * 1024**2
 
 
 def check_out(source: Source, context: Context) -> Path:
-    """The tree on this machine; the same commit whoever goes on with the run, also where the event names none."""
-    folder = context.folder / f"tree-{context.index}"
-    known = contract.commit_of(context)
-    found = context.checkout(source.name, context.job.event.ref or "HEAD", known, folder)
-    if known is None:
-        context.journal.observe(f"source {source.name}", commit=found)
+    """The tree on this machine."""
+    folder, event = context.folder / f"tree-{context.index}", context.job.event
+    found = context.checkout(source.name, event.ref or "HEAD", event.commit, folder)
     context.log.line(f"checked out {source.name} at {found[:7]}")
     return folder
 

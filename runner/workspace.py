@@ -143,6 +143,22 @@ class Workspace:
             tip = mirror.commit(ref)
         return Ancestry(tip, mirror.on)
 
+    def tip(self, source: Source, ref: str, *, stopping: Stopping | None = None) -> str:
+        """The commit at which a ref (HEAD: the default branch) stands at the forge now.
+
+        Raises:
+            StepFailed: the ref is gone.
+            StepErrored: the repository cannot be reached, or refuses us.
+            Stopped: somebody asks for it.
+        """
+        mirror, until = self._mirror(source, stopping), time.monotonic() + _FETCH_S
+        with _locked(mirror, _FETCH_S):
+            try:
+                return self._fetched(mirror, ref, None, until)
+            except _Damaged:
+                mirror.drop()
+                return self._fetched(mirror, ref, None, until)
+
     def archive(self, source: Source, commit: str, *, stopping: Stopping | None = None) -> bytes:
         """The commit's tree as tar; it must have been checked out before."""
         mirror = self._mirror(source, stopping)

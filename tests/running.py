@@ -10,7 +10,7 @@ import pydantic
 import requests.exceptions
 from docker.errors import APIError, ImageNotFound, NotFound
 
-from chalicelib.errors import LostClaim, StepErrored
+from chalicelib.errors import LostClaim, StepErrored, StepFailed
 from chalicelib.model import Step, StepResult, StepStatus
 from chalicelib.queue import Message
 from chalicelib.records.runs import new_run
@@ -121,12 +121,14 @@ class Action:
         self.outcomes = list(outcomes)
         self.NEEDS_IMAGE = needs_image
         self.contexts = []
+        self.settings = None
 
     @property
     def calls(self):
         return len(self.contexts)
 
-    def run(self, settings, context):  # noqa: ARG002 - every action gets both
+    def run(self, settings, context):
+        self.settings = settings
         self.contexts.append(context)
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else (self.outcomes or [passed(self.name)])[0]
         if callable(outcome):
@@ -168,6 +170,14 @@ class Branch(Workspace):
         if self.unreachable:
             raise StepErrored("the forge does not answer")
         return Ancestry(self.line[-1] if self.line else None, self._is_ancestor)
+
+    def tip(self, source, ref, *, stopping=None):  # noqa: ARG002 - there is one branch
+        self.asked += 1
+        if self.unreachable:
+            raise StepErrored("the forge does not answer")
+        if not self.line:
+            raise StepFailed(f"{ref} is gone")
+        return self.line[-1]
 
     def _is_ancestor(self, older, newer):
         line = self.line

@@ -1,7 +1,6 @@
 """The app as API Gateway calls it: an event in, an answer out, nothing but the cloud made up."""
 
 import base64
-import importlib
 import json
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -10,8 +9,19 @@ import pytest
 
 from chalicelib.records.runs import new_run
 from infra.local.samples import signature
+from tests.gateway import (
+    MASTER,
+    Context,
+    app,
+    call,
+    forget_the_edge,
+    gateway_event,
+    items,
+    lambda_of_an_installation,
+    send,
+)
 from tests.hooks import SECRET, push
-from tests.installation import installation, run, table_of_stack
+from tests.installation import run, table_of_stack
 
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html
 SCHEDULED = {
@@ -26,86 +36,19 @@ SCHEDULED = {
     "detail": {},
 }
 pytestmark = pytest.mark.usefixtures("edge")
-MASTER = {"repository": "2pisoftware/cmfive", "ref": "refs/heads/master", "secret": SECRET}
 
 
 @pytest.fixture
 def edge(monkeypatch):
-    """An installation with its secret, and the environment of a Lambda."""
-    for name, value in {
-        "TAU_STAGE": "test",
-        "TAU_BUCKET": "tau-test",
-        "TAU_SENDER": "tau@2pisoftware.com",
-        "POWERTOOLS_METRICS_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with installation(monkeypatch) as made:
-        put_secret(made)
-        # Clients hold no state, and making them takes a while: tests share them, but for what was kept.
-        app().edge().secrets._kept.clear()
+    with lambda_of_an_installation(monkeypatch) as made:
         yield made
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _an_edge_of_this_module():
-    app().edge.cache_clear()
-    app().keep_config.cache_clear()
+    forget_the_edge()
     yield
-    app().edge.cache_clear()
-    app().keep_config.cache_clear()
-
-
-def app():
-    return importlib.import_module("app")
-
-
-def put_secret(edge):
-    edge.client("ssm").put_parameter(Name="/tau/test/secrets/hook-2026", Value=SECRET, Type="SecureString")
-
-
-class Context:
-    function_name = "tau-test"
-    memory_limit_in_mb = 128
-    invoked_function_arn = "arn:aws:lambda:ap-southeast-2:000000000000:function:tau-test"
-    aws_request_id = "52fdfc07-2182-154f-163f-5f0f9a621d72"
-
-
-def gateway_event(webhook, path="/hooks", method="POST", **changes):
-    """What API Gateway's REST API hands to a Lambda.
-
-    Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
-    """
-    resource, _, forge = path.partition("/hooks/")
-    return {
-        "resource": "/hooks/{forge}" if forge else resource,
-        "path": path,
-        "httpMethod": method,
-        "headers": dict(webhook.headers),
-        "multiValueHeaders": {name: [value] for name, value in webhook.headers.items()},
-        "queryStringParameters": None,
-        "multiValueQueryStringParameters": None,
-        "pathParameters": {"forge": forge} if forge else None,
-        "stageVariables": None,
-        "requestContext": {"httpMethod": method, "resourcePath": "/hooks/{forge}" if forge else resource},
-        "body": webhook.body.decode(),
-        "isBase64Encoded": False,
-        **changes,
-    }
-
-
-def call(event):
-    answer = app().app(event, Context())
-    return answer["statusCode"], json.loads(answer["body"])
-
-
-def send(webhook, path="/hooks", **changes):
-    return call(gateway_event(webhook, path, **changes))
-
-
-def items(edge):
-    """Everything that is written but for the configuration."""
-    found = edge.client("dynamodb").scan(TableName="tau-test")["Items"]
-    return [item for item in found if not item["pk"]["S"].startswith("config#")]
+    forget_the_edge()
 
 
 def test_a_push_is_accepted_and_a_second_copy_is_known():

@@ -20,9 +20,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from chalicelib.clock import is_clock
 from chalicelib.edge import connect
 from chalicelib.settings import Settings
-from infra.local.processes import find_tool
-from tests.conftest import LEFT_OUT, REQUIRED
 from tests.installation import SETTINGS, installation
+from tests.wrong_clock import wrong_clock
 
 ROOT = Path(__file__).parents[1]
 EXPIRED = "Signature expired: 20261123T110000Z is now earlier than 20261123T115500Z (20261123T120000Z - 5 min.)"
@@ -161,34 +160,9 @@ NOBODY = {
 }
 
 
-class Wrong:
-    """A machine whose time of day can be set, as the processes started with `environment` see it (libfaketime)."""
-
-    def __init__(self, preload, file):
-        self._file = file
-        self.environment = {
-            "LD_PRELOAD": preload,
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_TIMESTAMP_FILE": str(file),
-        }
-
-    def set(self, ahead_s):
-        self._file.write_text(f"{ahead_s:+}\n")
-
-
 @pytest.fixture
 def wrong(tmp_path):
-    faketime = find_tool("faketime")
-    if faketime is None:
-        reason = "faketime is not installed: run `make setup`."
-        if REQUIRED:
-            pytest.fail(f"TAU_REQUIRE_ENGINE=1, and: {reason}", pytrace=False)
-        pytest.skip(LEFT_OUT + reason)
-    argv = (faketime, "-m", "-f", "+0s", "env")
-    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    preload = next(line for line in said.splitlines() if line.startswith("LD_PRELOAD="))
-    return Wrong(preload.partition("=")[2], tmp_path / "time")
+    return wrong_clock(tmp_path / "time")
 
 
 @contextmanager

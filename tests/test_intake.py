@@ -8,9 +8,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from ulid import ULID
 
 from chalicelib import wire
+from chalicelib.answering import MOST_BYTES
 from chalicelib.config import parse
 from chalicelib.errors import BadConfig, BadDelivery, BadSignature, MissingSecret, UnknownForge
-from chalicelib.intake import MOST_BYTES, accept, receive
+from chalicelib.intake import accept, receive
 from chalicelib.model import Delivery, EventKind, Provider, RunState
 from chalicelib.providers import signature
 from chalicelib.queue import Queue, decode

@@ -9,7 +9,23 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # chalicelib's pure modules and packages: they get time, ids and clients as arguments, and touch nothing outside.
-PURE = ("model", "errors", "wire", "config", "plan", "fit", "globs", "when", "beanstalk", "providers", "reports")
+PURE = (
+    *(
+        "model",
+        "errors",
+        "wire",
+        "config",
+        "plan",
+        "answering",
+        "pinning",
+        "schedules",
+        "starts",
+        "when",
+        "fit",
+        "globs",
+    ),
+    *("beanstalk", "providers", "reports"),
+)
 # Where boto3 is: the edge to AWS.
 EDGE = ("edge", "store", "records", "queue", "mail", "secrets", "objects", "deployer")
 OUTSIDE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -329,3 +330,63 @@ def test_a_pull_request_is_built_at_its_branchs_head():
 )
 def test_a_pull_request_that_is_not_built_says_why(changes, reason):
     assert only_reason(pulled(**changes), PULLS) == reason
+
+
+# --- names that were chosen to be mistaken ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("globs", "name"),
+    [
+        (["release/*"], "release/x\ny"),
+        (["release/*"], "release/../main/x"),
+        (["main"], "main\n"),
+        (["main"], "Main"),
+        (["main"], "main\u200b"),
+        (["**"], "a\x00b"),
+        (["**"], "a\x85b"),
+        (["^main$"], "main"),
+        (["mai[n]"], "main"),
+        (["(a+)+"], "aaaaaaaaaaaaaaaaaaaaaaaa!"),
+    ],
+)
+def test_a_name_that_only_looks_like_an_allowed_one_starts_nothing(globs, name):
+    event = push(name, ref=f"refs/heads/{name}")
+    planned = plan(event, config(pipeline(triggers={"push": {"names": globs}})))
+    assert (planned.jobs, [verdict.matched for verdict in planned.verdicts]) == ((), [False])
+    assert planned.verdicts[0].reason.isprintable()
+
+
+HOSTILE = [
+    *("-u", "-", "@", "$(id)", "`id`", "a;id", "a&&id", "a|id", "a${IFS}b", "a'b", 'x"y', "#1", "{{.}}", "\u00e9"),
+    *(
+        "e\u202exe",
+        "x,evil.com",
+        "latest",
+        "A",
+        "a",
+        "a" * 240,
+        "refs/heads/main",
+        "main",
+        "--upload-pack=touch${IFS}x",
+    ),
+    *("x/y", "x-y", "X-Y", "x.y", "x_y", "-x-y", "{commit}", "%2e%2e", "~x", "e\u0301"),
+]
+HOLDS = {
+    "name": r"[a-z0-9-]{1,63}",
+    "host_label": r"[a-z0-9-]{1,63}",
+    "image_tag": r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}",
+    "version_label": r"[^/]{1,100}",
+}
+
+
+@pytest.mark.parametrize("sink", HOLDS)
+def test_no_hostile_name_reaches_a_place_unfitted_and_no_two_share_one(sink):
+    steps = [{"action": "push", "settings": {"to": {"template": "{branch}", "sink": sink}}}]
+    settled = config(pipeline(steps=steps, triggers={"push": {"names": ["**"]}}))
+    filled = []
+    for name in HOSTILE:
+        (job,) = plan(push(name, ref=f"refs/heads/{name}"), settled).jobs
+        filled.append(job.steps[0].settings["to"])
+    assert [text for text in filled if not re.fullmatch(HOLDS[sink], text) or not text.isprintable()] == []
+    assert len(set(filled)) == len(HOSTILE)

@@ -202,6 +202,20 @@ def test_a_message_whose_run_waits_wakes_it_and_its_letter_is_closed(edge, store
     assert messages(edge) == []
 
 
+@pytest.mark.parametrize("how", ["under way", "at its end"])
+def test_who_names_the_run_has_decided_about_the_messages_that_called_it(edge, store, how):
+    old = queued(store) if how == "under way" else ended(store)
+    other = queued(store, 2)
+    letter(store, encode(Message(old.id, 1)), old.id)
+    about_another = Letter("another", LetterKind.MESSAGE, "default", "received 51 times", 51, NOW, "", other.id)
+    store.bury(about_another)
+    redrive(old.id, SAM, edge, later(9))
+    assert [one.id for one in store.dead_letters()] == ["another"]
+    closed = store.dead_letter(MESSAGE)
+    assert (closed.state, closed.by) == (LetterState.REDRIVEN, SAM)
+    assert store.run(closed.redriven_run).state is RunState.QUEUED
+
+
 def test_a_message_whose_run_is_queued_calls_it_again(edge, store):
     made = queued(store)
     letter(store, encode(Message(made.id, 1)), made.id)

@@ -10,14 +10,14 @@ from typing import Protocol
 
 from chalicelib.errors import UnknownForge
 from chalicelib.model import Delivery, Event, Provider
-from chalicelib.providers import bitbucket_cloud, github, signature
+from chalicelib.providers import bitbucket_cloud, bitbucket_server, github, signature
 
 
 class Dialect(Protocol):
     """What a provider's module holds.
 
-    PROVIDER is its name, MARKS are the headers (lower-cased) that it alone sends together, SIGNATURE_HEADER is where
-    its HMAC-SHA256 stands.
+    PROVIDER is its name, MARKS are the headers (lower-cased) that it alone sends together, FOREIGN those that show it
+    to be another's all the same, SIGNATURE_HEADER is where its HMAC-SHA256 stands.
     """
 
     @property
@@ -27,18 +27,21 @@ class Dialect(Protocol):
     def MARKS(self) -> frozenset[str]: ...  # noqa: N802 - the same
 
     @property
+    def FOREIGN(self) -> frozenset[str]: ...  # noqa: N802 - the same
+
+    @property
     def SIGNATURE_HEADER(self) -> str: ...  # noqa: N802 - the same
 
     def read(self, delivery: Delivery) -> list[Event]: ...
 
 
-DIALECTS: tuple[Dialect, ...] = (github, bitbucket_cloud)
+DIALECTS: tuple[Dialect, ...] = (github, bitbucket_cloud, bitbucket_server)
 
 
 def forge_of(headers: Iterable[str]) -> Provider | None:
     """Whose dialect these headers (their names suffice) are; None where it is nobody's, or more than one's."""
     names = {name.lower() for name in headers}
-    spoken = [dialect.PROVIDER for dialect in DIALECTS if names >= dialect.MARKS]
+    spoken = [dialect.PROVIDER for dialect in DIALECTS if names >= dialect.MARKS and not names & dialect.FOREIGN]
     return spoken[0] if len(spoken) == 1 else None
 
 
@@ -50,8 +53,16 @@ def verify(delivery: Delivery, secrets: Sequence[bytes]) -> None:
         BadConfig: a secret is missing, too short, or contains a NUL.
         UnknownForge: nobody here speaks the delivery's dialect.
     """
-    header = _dialect(delivery.provider).SIGNATURE_HEADER
-    signature.verify(delivery.body, delivery.headers.get(header.lower(), ()), secrets)
+    signature.verify(delivery.body, _signatures(delivery), secrets)
+
+
+def check_signature(delivery: Delivery, secret: bytes) -> None:
+    """Let pass what a secret signed, however weak it is: to find out which one a forge signs with.
+
+    Raises:
+        BadSignature: like `verify`.
+    """
+    signature.check_signature(delivery.body, _signatures(delivery), [secret])
 
 
 def read(delivery: Delivery) -> list[Event]:
@@ -65,6 +76,10 @@ def read(delivery: Delivery) -> list[Event]:
         UnknownForge: nobody here speaks the delivery's dialect.
     """
     return _dialect(delivery.provider).read(delivery)
+
+
+def _signatures(delivery: Delivery) -> Sequence[str]:
+    return delivery.headers.get(_dialect(delivery.provider).SIGNATURE_HEADER.lower(), ())
 
 
 def _dialect(provider: Provider) -> Dialect:

@@ -32,6 +32,7 @@ from chalicelib.providers.reading import (
 PROVIDER = Provider.BITBUCKET_CLOUD
 # https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/#HTTP-headers; Data Center sends no X-Hook-UUID.
 MARKS = frozenset({"x-event-key", "x-hook-uuid"})
+FOREIGN: frozenset[str] = frozenset()
 # The name that GitHub uses for its SHA-1 holds a SHA-256 here.
 # https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/ ("Secure webhooks")
 SIGNATURE_HEADER = "X-Hub-Signature"
@@ -178,7 +179,9 @@ def pull_request(pull: Fields, base: Event) -> Event:
     same = uuid == base.repository_id if uuid and base.repository_id else full_name == base.repository
     is_open = pull.text("state") in {None, "OPEN"}
     head = _short_id(side.part("commit").text("hash")) if is_open else None
-    return replace(base, kind=EventKind.PULL_REQUEST, pull=numbered(pull.number("id"), head), fork=not same)
+    branch, target = (pull.part(end).part("branch").text("name") for end in ("source", "destination"))
+    numbers = numbered(pull.number("id"), head, branch, target)
+    return replace(base, kind=EventKind.PULL_REQUEST, pull=numbers, fork=not same)
 
 
 def _short_id(text: str | None) -> str | None:

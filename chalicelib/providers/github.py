@@ -33,6 +33,7 @@ from chalicelib.providers.reading import (
 PROVIDER = Provider.GITHUB
 # https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers
 MARKS = frozenset({"x-github-event"})
+FOREIGN: frozenset[str] = frozenset()
 # X-Hub-Signature, without the 256, is an older SHA-1: never looked at.
 # https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
 SIGNATURE_HEADER = "X-Hub-Signature-256"
@@ -189,9 +190,10 @@ def pull_request(pull: Fields, base: Event) -> Event:
     """
     head, number = pull.part("head"), pull.number("number")
     is_open = head.text("sha") is not None and pull.text("state") != "closed"
+    sha = head.need_object_id("sha") if is_open else None
     return replace(
         base,
         kind=EventKind.PULL_REQUEST,
-        pull=numbered(number, head.need_object_id("sha") if is_open else None),
+        pull=numbered(number, sha, head.text("ref"), pull.part("base").text("ref")),
         fork=str(head.part("repo").number("id")) != base.repository_id,
     )

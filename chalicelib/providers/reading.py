@@ -177,10 +177,11 @@ def need_header(delivery: Delivery, name: str, shape: re.Pattern[str]) -> str:
     return value
 
 
-def checked_repository(name: str) -> str:
-    """`owner/name` as the forge spells it."""
-    owner_and_name = name.split("/")
-    if not REPOSITORY.fullmatch(name) or ".." in name or name.endswith(".git") or "." in owner_and_name:
+def checked_repository(name: str, *, personal: bool = False) -> str:
+    """`owner/name` as the forge spells it; `~owner/name` too, where the forge has such."""
+    bare = name.removeprefix("~") if personal else name
+    owner_and_name = bare.split("/")
+    if not REPOSITORY.fullmatch(bare) or ".." in name or name.endswith(".git") or "." in owner_and_name:
         raise BadDelivery("the repository's name is not of the form owner/name")
     return name
 
@@ -192,11 +193,19 @@ def checked_repository_id(text: str | None) -> str | None:
     return text
 
 
-def numbered(number: int | None, head: str | None) -> Pull | None:
+def numbered(number: int | None, head: str | None, branch: str | None, target: str | None) -> Pull | None:
     """A pull request; None where the payload does not say which."""
     if number is not None and not 0 < number < MOST_PULLS:
         raise BadDelivery("the pull request's number is none that a forge counts")
-    return Pull(number, head) if number is not None else None
+    for name in (branch, target):
+        if name is not None:
+            checked_ref(HEADS + name)
+    return Pull(number, head, branch, target) if number is not None else None
+
+
+def branch_of(ref: str | None) -> str | None:
+    """The name in a `refs/heads/…`; None for anything else."""
+    return ref.removeprefix(HEADS) if ref and ref.startswith(HEADS) else None
 
 
 def checked_ref(ref: str) -> str:

@@ -9,23 +9,35 @@ from collections.abc import Mapping, Sequence
 from boto3.dynamodb.conditions import Attr
 
 from chalicelib import wire
-from chalicelib.model import Json, Run
+from chalicelib.model import Json
 from chalicelib.records.delivery_items import (
     HALF_PLANNED_AFTER,
     Accepted,
     RefMoved,
+    Replay,
     Seen,
     body_item,
     delivery_item,
     delivery_of,
     delivery_place,
+    replay_of,
 )
 from chalicelib.records.hearing import hear, news_of, said_of, spoken
+from chalicelib.records.mentions import mentions
 from chalicelib.records.refs import Ref, RefRecords, found, moved
 from chalicelib.records.runs import new_run
 from chalicelib.records.table import MOST_IN_A_TRANSACTION, Cancelled, Change, Place, Put
 
-__all__ = ["HALF_PLANNED_AFTER", "Accepted", "DeliveryRecords", "RefMoved", "Seen", "delivery_of"]
+__all__ = [
+    "HALF_PLANNED_AFTER",
+    "Accepted",
+    "DeliveryRecords",
+    "RefMoved",
+    "Replay",
+    "Seen",
+    "delivery_of",
+    "replay_of",
+]
 
 # The delivery and its body take two.
 _BESIDES = MOST_IN_A_TRANSACTION - 2
@@ -66,13 +78,22 @@ class DeliveryRecords(RefRecords):
         ]
         self._write(accepted, changes)
 
+    def record_again(self, accepted: Accepted) -> None:
+        """Write a delivery that repeats another, and its runs; what is known of its body and its refs stays."""
+        rest = [*map(new_run, accepted.runs), *mentions(accepted)]
+        first, later = rest[: MOST_IN_A_TRANSACTION - 1], rest[MOST_IN_A_TRANSACTION - 1 :]
+        self.table.transact([delivery_item(accepted, planned=not later), *first])
+        if later:
+            self.finish_planning(accepted)
+
     def finish_planning(self, accepted: Accepted) -> None:
         """Write what is missing, then mark the delivery planned; anybody may do it, any number of times."""
         # The first refs went with the delivery.
         for place, indexes in list(spoken(accepted).items())[_BESIDES:]:
             self._hear_late(accepted, place, indexes)
-        for start in range(0, len(accepted.runs), MOST_IN_A_TRANSACTION):
-            self._write_missing(accepted.runs[start : start + MOST_IN_A_TRANSACTION])
+        puts = [*map(new_run, accepted.runs), *mentions(accepted)]
+        for start in range(0, len(puts), MOST_IN_A_TRANSACTION):
+            self._write_missing(puts[start : start + MOST_IN_A_TRANSACTION])
         place = delivery_place(accepted.id)
         self.table.write(
             Change(place, when=Attr("pk").exists(), values={"planned": True}, remove=("due_shard", "due_at"))
@@ -93,7 +114,7 @@ class DeliveryRecords(RefRecords):
         return self._write(news, changes) or news
 
     def _write(self, accepted: Accepted, refs: Sequence[Change]) -> Seen | None:
-        rest: list[Put | Change] = [*refs, *map(new_run, accepted.runs)]
+        rest: list[Put | Change] = [*refs, *map(new_run, accepted.runs), *mentions(accepted)]
         first, later = rest[:_BESIDES], rest[_BESIDES:]
         seen = self._begin(accepted, first, planned=not later)
         if seen is None and later:
@@ -135,14 +156,13 @@ class DeliveryRecords(RefRecords):
             if self.table.write(changes[0]) is not None:
                 return
 
-    def _write_missing(self, runs: Sequence[Run]) -> None:
-        missing = {run.id: new_run(run) for run in runs}
+    def _write_missing(self, puts: Sequence[Put]) -> None:
+        missing = list(puts)
         while missing:
             try:
-                self.table.transact(list(missing.values()))
+                self.table.transact(missing)
             except Cancelled as cancelled:
-                there = [list(missing)[index] for index in cancelled.failed]
-                missing = {run_id: put for run_id, put in missing.items() if run_id not in there}
+                missing = [put for index, put in enumerate(missing) if index not in cancelled.failed]
             else:
                 return
 

@@ -23,6 +23,22 @@ HALF_PLANNED_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
+class Replay:
+    """A delivery that is planned once more, because a person asked.
+
+    Args:
+        of: the delivery's id.
+        by: who asked.
+    """
+
+    of: str
+    by: str
+
+    def __str__(self) -> str:
+        return f"delivery {self.of} again, for {self.by}"
+
+
+@dataclass(frozen=True)
 class Accepted:
     """A delivery that was verified and read, with everything that planning made of it.
 
@@ -31,6 +47,7 @@ class Accepted:
         config: hash of the ci.yml that planned it.
         body_key: where the zipped body lies when it is too large for the item.
         known: the runs that its events had started before it came.
+        replay: what it repeats; then it says nothing new of any ref.
     """
 
     id: str
@@ -42,6 +59,7 @@ class Accepted:
     runs: tuple[Run, ...]
     body_key: str | None = None
     known: tuple[str, ...] = ()
+    replay: Replay | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,7 @@ def delivery_item(accepted: Accepted, *, planned: bool) -> Put:
             "body": None if accepted.body_key else wire.zipped(accepted.delivery.body),
             "body_key": accepted.body_key,
             "runs": [run.id for run in accepted.runs],
+            "replay": wire.to_json(accepted.replay),
             "planned": planned,
             "expires_at": int((accepted.received_at + KEPT_FOR).timestamp()),
             **due_values(due_at),
@@ -116,6 +135,12 @@ def body_item(accepted: Accepted, *, instead_of: str | None = None) -> Put:
         },
         when=fresh | Attr("delivery").eq(instead_of) if instead_of else fresh,
     )
+
+
+def replay_of(record: Mapping[str, Json]) -> Replay | None:
+    """What a recorded delivery repeats."""
+    said = record.get("replay")
+    return wire.from_json(Replay, said) if said else None
 
 
 def _begins(accepted: Accepted) -> dict[Place, str]:

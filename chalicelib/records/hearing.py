@@ -12,8 +12,10 @@ from chalicelib.records.table import Change, Place
 
 
 def spoken(accepted: Accepted) -> dict[Place, list[int]]:
-    """Each ref that the delivery speaks of, with the indexes of its events."""
+    """Each ref that the delivery speaks of, with the indexes of its events; none where it repeats another."""
     words: dict[Place, list[int]] = {}
+    if accepted.replay:
+        return words
     for index, event in enumerate(accepted.events):
         place = ref_place(event)
         if place:

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from chalicelib import wire
+from chalicelib import pinning, wire
 from chalicelib.errors import BadRecord
 from chalicelib.model import VERSION, Job, Json, Run, RunState, may_come_from
 from chalicelib.records.due import due_values
@@ -44,9 +44,9 @@ def new_run(run: Run) -> Put:
             "pool": run.job.pool,
             "pipeline": run.job.pipeline,
             "ref_key": ref_key(event.forge, event.repository or "", event.line),
-            "commit": event.commit,
+            "commit": pinning.job_of(run).event.commit,
             "day": wire.time_text(run.created_at)[:10],
-            "journal": [],
+            "journal": [dict(line) for line in run.journal],
             "tell": {},
             "results": {},
             "handed": {},

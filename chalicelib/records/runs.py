@@ -142,6 +142,14 @@ class RunRecords:
         """
         self._write_held(run, append={"journal": [dict(entry)]})
 
+    def pin(self, run: Run, line: Mapping[str, Json], commit: str) -> None:
+        """Write down which commit a run builds of which nobody knew it; it is found by that commit from now on.
+
+        Raises:
+            LostClaim: the run is not ours any more.
+        """
+        self._write_held(run, append={"journal": [dict(line)]}, values={"commit": commit})
+
     def finish_step(self, run: Run, index: int, result: StepResult) -> None:
         """Write down what came of a step.
 

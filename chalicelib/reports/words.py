@@ -108,8 +108,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def moment(at: datetime, zone: tzinfo) -> str:
-    """A time as the reader's clock shows it: `2 Mar 2026, 14:05 AEDT`. Month names do not depend on the locale."""
+def moment(at: datetime, zone: tzinfo | None) -> str:
+    """A time as the reader's clock shows it (None: this machine's): `2 Mar 2026, 14:05 AEDT`, in no locale's words."""
     local = at.astimezone(zone)
     return f"{local.day} {_MONTHS[local.month - 1]} {local.year}, {local:%H:%M} {local.tzname() or ''}".rstrip()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pydantic
 from docker.errors import APIError
 
 from chalicelib import wire
-from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.errors import NothingToDo, StepErrored, StepFailed
 from chalicelib.model import StepResult, StepStatus
 from runner import bases, images, streams
 from runner.context import Context
@@ -46,7 +47,11 @@ class From(pydantic.BaseModel):
 
 
 class Settings(pydantic.BaseModel):
-    """`build: {image: 2pisoftware/cmfive, from: {repository: …, into: app}}`."""
+    """`build: {image: 2pisoftware/cmfive, from: {repository: …, into: app}}`.
+
+    Args:
+        only_with: files of the context without which there is nothing to do: the run ends skipped.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -56,6 +61,7 @@ class Settings(pydantic.BaseModel):
     context: str = "."
     args: Mapping[str, str] = pydantic.Field(default_factory=dict)
     target: str | None = None
+    only_with: tuple[str, ...] = ()
 
 
 def run(settings: Settings, context: Context) -> StepResult:
@@ -64,6 +70,7 @@ def run(settings: Settings, context: Context) -> StepResult:
     tree = context.folder / "tree"
     commits = check_out(settings, context, tree)
     folder = inside(tree, settings.context, "context")
+    require(settings.only_with, folder, context.job.source.name)
     dockerfile = inside(folder, settings.dockerfile, "dockerfile")
     if not dockerfile.is_file():
         raise StepFailed(f"there is no {settings.dockerfile} in {settings.context}: build needs one")
@@ -93,6 +100,9 @@ def check_out(settings: Settings, context: Context, tree: Path) -> dict[str, str
     if settings.from_:
         other = settings.from_.repository
         pinned = (context.journal.observed(f"source {other}") or {}).get("commit")
+        if other == triggering and settings.from_.ref == (event.ref or "HEAD"):
+            # The run is of this very repository: what it is told to be of is what it builds.
+            pinned = pinned or event.commit
         commits[other] = context.checkout(other, settings.from_.ref, pinned, tree)
         if not pinned:
             context.journal.observe(f"source {other}", commit=commits[other])
@@ -114,6 +124,24 @@ def inside(folder: Path, name: str, what: str) -> Path:
     if not path.is_relative_to(folder.resolve()):
         raise StepFailed(f"{what} {name!r} leads out of the repository: name a path inside it")
     return path
+
+
+def require(names: Iterable[str], folder: Path, where: str) -> None:
+    """All of these files are there.
+
+    Raises:
+        NothingToDo: one is not.
+        StepFailed: one is not, and another's name is nearly its own.
+    """
+    for name in names:
+        path = inside(folder, name, "only_with")
+        if path.is_file():
+            continue
+        there = {other.name.lower(): other.name for other in folder.iterdir()}
+        near = get_close_matches(path.name.lower(), there, n=1, cutoff=0.8)
+        if near:
+            raise StepFailed(f"{where} has no {name}: did you mean {name} by {there[near[0]]}?")
+        raise NothingToDo(f"there is nothing to do for {where}: it has no {name}")
 
 
 def build(settings: Settings, context: Context, folder: Path, dockerfile: Path, commits: Mapping[str, str]) -> str:

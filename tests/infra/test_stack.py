@@ -127,7 +127,16 @@ def test_every_queue_has_its_dead_letters_and_both_are_watched(resources):
     assert working
     assert set(queues) == set(working) | dead
     assert {("ApproximateNumberOfMessagesVisible", name) for name in dead} <= watched
-    assert {("ApproximateAgeOfOldestMessage", name) for name in working} <= watched
+    assert {("ApproximateNumberOfMessagesVisible", name) for name in working} <= watched
+
+
+@pytest.mark.parametrize("resources", [RESOURCES, POOL_YML["Resources"]], ids=["default", "a further pool"])
+def test_a_run_that_takes_its_eleven_hours_rings_no_alarm_and_a_queue_without_a_runner_does(resources):
+    alarm = resources["WaitingAlarm"]["Properties"]
+    # The message of a run that goes on is in flight, not visible, but it does grow old.
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert (alarm["Statistic"], alarm["Threshold"]) == ("Minimum", 0), "not once in all that time was the queue empty"
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 2 * 3600
 
 
 def test_a_message_is_kept_as_long_as_sqs_can_and_given_up_only_after_fifty_tries():

@@ -3,19 +3,22 @@
 import os
 import signal
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from chalicelib.model import RunState
-from tests.proof.faults import THROTTLED, calls, lost, refused
+from tests.proof.faults import BROKEN, THROTTLED, calls, lost, refused
 from tests.proof.interceptor import Fault
 from tests.proof.once import PATIENCE_S, Trial
 from tests.proof.writes import Writes, listed
 from tests.whole.world import slow, wait_for
+from tests.wrong_clock import wrong_clock
 
 pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
 
 _THROTTLED_S = 4
+_LEASE_S = 2  # conftest.py's
 
 
 @pytest.mark.parametrize("kind", ["push", "tag"])
@@ -105,6 +108,75 @@ def test_a_runner_that_was_frozen_does_nothing_more_when_it_wakes_up(installatio
     assert len(installation.mails(sent.run)) == 1
     assert frozen.running, "it goes on with other work"
     assert installation.remains(sent.run) == []
+
+
+def test_a_queue_that_hides_nothing_for_several_leases_leaves_the_run_with_its_holder(installation):
+    installation.runners(2)
+    sent = installation.push("develop", slow(7))
+    installation.wait_for_tests(sent.run)
+    with installation.runner_calls.armed(fault := refused(calls("ChangeMessageVisibility"), BROKEN)):
+        wait_for(lambda: installation.run(sent.run).ended, "its end", PATIENCE_S)
+    run = installation.run(sent.run)
+    assert fault.struck, "its message came back"
+    assert (run.state, run.epoch) == (RunState.PASSED, 1), "the beat in the record says who has it"
+    done_once(installation, sent.run)
+
+
+def test_who_can_renew_neither_lease_nor_message_has_no_effect_until_it_can(installation):
+    installation.runners(2)
+    sent = installation.push("develop", slow(2))
+    installation.wait_for_tests(sent.run)
+    before = list(installation.puts)
+    none = refused(calls("GetItem", "UpdateItem", "TransactWriteItems", "ChangeMessageVisibility"), THROTTLED)
+    with installation.runner_calls.armed(none):
+        time.sleep(3 * _LEASE_S)
+        assert installation.puts == before, "its tests are over, and it may be another's by now"
+    run = installation.wait_for_end(sent.run, PATIENCE_S)
+    assert run.state is RunState.PASSED
+    done_once(installation, sent.run)
+
+
+@pytest.mark.parametrize("ahead_s", [240, -240])
+def test_a_clock_that_jumps_while_a_run_goes_on_is_nothing_to_it(installation, tmp_path, ahead_s):
+    installation.runners(0)
+    clock = wrong_clock(tmp_path / "time")
+    clock.set(0)
+    jumping = installation.runner(name="jumping", environ=clock.environment)
+    sent = installation.push("develop", slow(4))
+    installation.wait_for_tests(sent.run)
+    clock.set(ahead_s)
+    run = installation.wait_for_end(sent.run, PATIENCE_S)
+    jumping.stop()
+    assert (run.state, run.epoch) == (RunState.PASSED, 1)
+    assert run.started_at < run.ended_at < datetime.now(UTC) + timedelta(seconds=5), "times in records are AWS's"
+    done_once(installation, sent.run)
+
+
+def test_a_runner_whose_clock_jumps_an_hour_is_replaced_and_says_that_it_is_the_clock(installation, tmp_path):
+    """From five minutes on AWS refuses what is signed by it: to everybody else that runner is silent."""
+    installation.runners(0)
+    clock = wrong_clock(tmp_path / "time")
+    clock.set(0)
+    jumping = installation.runner(name="jumping", environ=clock.environment)
+    sent = installation.push("develop", slow(4))
+    installation.wait_for_tests(sent.run)
+    clock.set(3600)
+    installation.runner(name="steady")
+    run = installation.wait_for_end(sent.run, PATIENCE_S)
+    wait_for(lambda: "the clock of this machine is" in jumping.log.read_text(), "it to say so")
+    clock.set(0)
+    wait_for(lambda: "claim lost" in jumping.log.read_text(), "it to notice")
+    jumping.stop()
+    assert (run.state, run.epoch) == (RunState.PASSED, 2)
+    assert run.runner.startswith("steady-")
+    done_once(installation, sent.run)
+
+
+def done_once(installation, run_id):
+    assert installation.digest("develop") == installation.digest(f"r-{run_id.lower()}")
+    assert len(installation.mails(run_id)) == 1
+    wait_for(lambda: installation.messages() == 0, "every message to be deleted")
+    wait_for(lambda: installation.remains(run_id) == [], "its containers to be removed")
 
 
 def has_ended(installation, run_id):

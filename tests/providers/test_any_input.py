@@ -32,7 +32,8 @@ NAMES = st.text() | st.sampled_from(
         *("ref", "before", "after", "repository", "full_name", "id", "uuid", "owner", "name", "login", "pusher"),
         *("sender", "email", "commits", "head_commit", "author", "raw", "message", "forced", "deleted", "truncated"),
         *("push", "changes", "old", "new", "target", "hash", "type", "closed", "actor", "scm", "pull_request", "head"),
-        *("repo", "pullrequest", "source", "nickname", "username", "display_name"),
+        *("repo", "pullrequest", "source", "nickname", "username", "display_name", "project", "key", "slug"),
+        *("refId", "fromHash", "toHash", "toCommit", "pullRequest", "fromRef", "toRef", "latestCommit", "emailAddress"),
     ]
 )
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner), max_leaves=20)
@@ -46,6 +47,10 @@ HEADERS = st.sampled_from(
     + [
         (Provider.BITBUCKET_CLOUD, {"X-Event-Key": key, "X-Hook-UUID": "1", "X-Request-UUID": "1"})
         for key in ("repo:push", "pullrequest:created", "repo:fork")
+    ]
+    + [
+        (Provider.BITBUCKET_SERVER, {"X-Event-Key": key, "X-Request-Id": "1"})
+        for key in ("repo:refs_changed", "pr:opened", "pr:merged", "repo:forked", "diagnostics:ping")
     ]
 )
 
@@ -94,6 +99,7 @@ def test_any_form_is_read_or_refused(sent, text):
 def test_any_header_is_read_or_refused(event, delivery_id):
     read(Provider.GITHUB, {"X-GitHub-Event": event, "X-GitHub-Delivery": delivery_id}, b"{}")
     read(Provider.BITBUCKET_CLOUD, {"X-Event-Key": event, "X-Request-UUID": delivery_id}, b"{}")
+    read(Provider.BITBUCKET_SERVER, {"X-Event-Key": event, "X-Request-Id": delivery_id}, b"{}")
 
 
 @st.composite

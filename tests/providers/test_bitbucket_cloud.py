@@ -180,6 +180,10 @@ def test_a_pull_request_is_from_a_fork_unless_its_code_lies_here(source, fork):
         ({"id": 7, "source": {"commit": {"hash": "7" * 40}}}, Pull(7, "7" * 12)),
         ({"id": 7, "state": "MERGED", "source": {"commit": {"hash": "761f99068fae"}}}, Pull(7, None)),
         ({"source": {}}, None),
+        (
+            {"id": 7, "source": {"branch": {"name": "feature/x"}}, "destination": {"branch": {"name": "main"}}},
+            Pull(7, None, "feature/x", "main"),
+        ),
     ],
 )
 def test_a_pull_request_has_a_number_and_while_it_is_open_a_head(said, pull):
@@ -187,7 +191,15 @@ def test_a_pull_request_has_a_number_and_while_it_is_open_a_head(said, pull):
     assert event.pull == pull
 
 
-@pytest.mark.parametrize("said", [{"id": 0}, {"id": 10**12}, {"id": 7, "source": {"commit": {"hash": "main"}}}])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"id": 0},
+        {"id": 10**12},
+        {"id": 7, "source": {"commit": {"hash": "main"}}},
+        {"source": {"branch": {"name": "a..b"}}},
+    ],
+)
 def test_a_pull_request_that_no_forge_counts_is_refused(said):
     with pytest.raises(BadDelivery):
         read({"repository": REPOSITORY, "pullrequest": said}, "pullrequest:updated")

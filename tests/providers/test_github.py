@@ -142,6 +142,7 @@ def test_a_pull_request_is_from_a_fork_unless_its_code_lies_here():
         ({"number": 7, "state": "open", "head": {"sha": "7" * 40}}, Pull(7, "7" * 40)),
         ({"number": 7, "state": "closed", "head": {"sha": "7" * 40}}, Pull(7, None)),
         ({"number": 7}, Pull(7, None)),
+        ({"number": 7, "head": {"ref": "feature/x"}, "base": {"ref": "main"}}, Pull(7, None, "feature/x", "main")),
         ({"head": {}}, None),
     ],
 )
@@ -149,7 +150,9 @@ def test_a_pull_request_has_a_number_and_while_it_is_open_a_head(said, pull):
     assert read({"repository": {"full_name": "o/r"}, "pull_request": said}, "pull_request").pull == pull
 
 
-@pytest.mark.parametrize("said", [{"number": -1}, {"number": 10**12}, {"number": 7, "head": {"sha": "main"}}])
+@pytest.mark.parametrize(
+    "said", [{"number": -1}, {"number": 10**12}, {"number": 7, "head": {"sha": "main"}}, {"head": {"ref": "a..b"}}]
+)
 def test_a_pull_request_that_no_forge_counts_is_refused(said):
     with pytest.raises(BadDelivery):
         read({"repository": {"full_name": "o/r"}, "pull_request": said}, "pull_request")

@@ -57,8 +57,8 @@ def clock():
 
 @pytest.fixture
 def pace(clock):
-    """Whatever a test has started is over at its end."""
-    made = Pace(clock)
+    """Whatever a test has started is over at its end. A message is hidden before anybody looks whether it was."""
+    made = Pace(clock, at_once=["hide-"])
     yield made
     made.everything_ends()
 

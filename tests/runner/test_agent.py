@@ -635,12 +635,16 @@ def test_a_run_of_a_parked_repository_waits_until_it_is_let_go(edge, agent_of, c
     agent = agent_of(lint)
     agent.take_one()
     parked = edge.store.run(made.id)
-    assert (parked.state, parked.waiting_for, parked.due_at) == (RunState.WAITING, WaitingFor.RUNNER, later(3600))
+    assert (parked.state, parked.waiting_for, parked.due_at) == (RunState.WAITING, WaitingFor.RUNNER, later(600))
     assert parked.reason == (
         "run 01X of github.com/2pisoftware/cmfive killed its runners again and again: `tau dead` shows it"
     )
     assert (lint.calls, in_queue(edge)) == (0, 0)
-    clock.pass_(3600)
+    clock.pass_(600)
+    edge.queue.send(edge.store.wake(made.id, WaitingFor.RUNNER, clock()), pool="default", group="g")
+    agent.take_one()
+    assert edge.store.run(made.id).state is RunState.WAITING, "it has looked, and waits on"
+    clock.pass_(3000)
     edge.queue.send(edge.store.wake(made.id, WaitingFor.RUNNER, clock()), pool="default", group="g")
     agent.take_one()
     assert edge.store.run(made.id).state is RunState.PASSED

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.errors import NothingToDo, StepErrored, StepFailed
 from chalicelib.model import Source
 from runner import leftovers
 from runner.actions import build
@@ -343,6 +343,22 @@ def test_an_ignore_file_that_leads_out_is_refused_and_not_read(tmp_path):
 def test_a_tree_without_a_dockerfile_is_the_codes_fault(tmp_path, files):
     with pytest.raises(StepFailed, match=r"there is no Dockerfile in \.: build needs one"):
         build.run(settings(), context(None, tmp_path, trees={APP: tree(**files)}))
+
+
+WANTED = {"only_with": ["Dockerfile", "Dockerrun.aws.json"]}
+
+
+@pytest.mark.parametrize("files", [{}, {"Dockerfile": "FROM scratch"}, {"Dockerrun.aws.json": "{}"}])
+def test_a_tree_without_what_there_is_to_do_something_with_is_skipped(tmp_path, files):
+    with pytest.raises(NothingToDo, match=f"there is nothing to do for {APP}: it has no Docker"):
+        build.run(settings(**WANTED), context(None, tmp_path, trees={APP: tree(**files)}))
+
+
+@pytest.mark.parametrize("slip", ["Dockrrun.aws.json", "dockerrun.aws.json", "Dockerrun.aws"])
+def test_a_tree_whose_file_is_nearly_called_so_is_not_passed_over_in_silence(tmp_path, slip):
+    files = {"Dockerfile": "FROM scratch", slip: "{}"}
+    with pytest.raises(StepFailed, match=f"did you mean Dockerrun.aws.json by {slip}"):
+        build.run(settings(**WANTED), context(None, tmp_path, trees={APP: tree(**files)}))
 
 
 def test_a_dockerfile_that_is_no_text_is_the_codes_fault(tmp_path):

@@ -1,6 +1,7 @@
 """The `tau` command as somebody types it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,13 @@ def test_a_broken_ci_yml_never_replaces_a_good_one(ci_yml):
     assert "ci.yml:" in said.stderr, "each complaint has its place"
     assert "nonsense" in said.stderr
     assert ci_yml.with_suffix(".json").read_bytes() == good
+
+
+def test_a_run_of_more_than_eleven_hours_is_refused_with_its_place(ci_yml):
+    ci_yml.write_text(ci_yml.read_text().replace("    steps:", "    timeout: 661m\n    steps:", 1))
+    said = tau("check", "--config", str(ci_yml))
+    assert said.exit_code == 1
+    assert re.search(r"ci\.yml:\d+:\d+: pipelines\.[\w-]+\.timeout: a run may take 11h at most", said.stderr)
 
 
 def test_a_ci_yml_that_is_not_there_is_named(tmp_path):

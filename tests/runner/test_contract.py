@@ -2,14 +2,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from chalicelib.model import EventKind, Pusher, StepResult, StepStatus
 from runner import contract
 from runner.context import Image
 from runner.operators import environment as minimal
 from tests.installation import NOW, event, job
-from tests.running import Journal, context, passed
+from tests.running import context, passed
 
 DOCS = Path(__file__).parents[2] / "docs" / "ci.yml.md"
 HOSTILE = "x;$(touch /tmp/owned)`id`\n--upload-pack=evil"
@@ -63,17 +61,6 @@ def test_the_first_step_that_did_not_pass_is_the_result_so_far_and_its_reason(tm
     failed = StepResult("test", StepStatus.FAILED, NOW, NOW, "1 of 2 tests failed")
     values = of(tmp_path, so_far=(passed("build"), failed, passed("script")))
     assert (values["TAU_RESULT"], values["TAU_REASON"]) == ("failed", "1 of 2 tests failed")
-
-
-@pytest.mark.parametrize("where", ["so_far", "journal"])
-def test_a_commit_that_the_event_does_not_name_is_the_one_that_a_step_checked_out(where, tmp_path):
-    manual = job(event=event(kind=EventKind.MANUAL, commit=None))
-    journal = Journal()
-    assert of(tmp_path, job=manual, journal=journal)["TAU_COMMIT"] == ""
-    if where == "journal":
-        journal.observe(f"source {manual.source.name}", commit="e" * 40)
-    found = (passed("build", commits={manual.source.name: "e" * 40}),) if where == "so_far" else ()
-    assert of(tmp_path, job=manual, journal=journal, so_far=found)["TAU_COMMIT"] == "e" * 40
 
 
 def test_what_a_pusher_chose_is_a_value_to_its_last_character(tmp_path):

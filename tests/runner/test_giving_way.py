@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib import wire
 from chalicelib.cancelling import cancel
 from chalicelib.errors import Outrun
-from chalicelib.model import RunState, WaitingFor
+from chalicelib.model import Handed, RunState, WaitingFor
+from chalicelib.records.run_items import run_place
+from chalicelib.records.table import Change
 from chalicelib.store import Store
 from runner.claim import Claim
 from runner.context import Park
@@ -163,6 +166,17 @@ def test_where_the_successor_ends_just_now_the_people_hear_of_it_themselves(desk
     desk.branch.line = [A, B]
     assert claim.enact()
     assert (desk.run(1).state, ses.told, desk.run(2).handed) == (RunState.SUPERSEDED, [ANN], {})
+
+
+def test_a_run_that_stands_for_a_hundred_others_is_handed_no_more_whose_people_hear_at_once(desk, ses):
+    claim = desk.claim(1, Action("lint"), planned=pushed(A, ANN))
+    newer = desk.queued(2, pushed(B, BEN, lock="another"))
+    hundred = {f"R{number}": Handed(B, BEN, "Ben", None) for number in range(100)}
+    place = run_place(newer.id)
+    desk.edge.store.table.write(Change(place, values={"handed": wire.to_json(hundred), "hands": 100}))
+    desk.branch.line = [A, B]
+    assert claim.enact()
+    assert (desk.run(1).state, ses.told, len(desk.run(2).handed)) == (RunState.SUPERSEDED, [ANN], 100)
 
 
 @pytest.mark.parametrize("to", [1, 2], ids=["who gives way", "the successor"])

@@ -47,9 +47,10 @@ def test_who_is_asked_in_vain_goes_on_and_nobody_asks_for_it_any_more(desk, why)
     def work(_):
         newer_push(desk)
         desk.beat()
+        # The beat is over, so whoever compares has been started.
+        desk.clock.somebody_waits(BEAT_S)
         for thread in [one for one in desk.pace.threads if one.name.startswith("compare")]:
             thread.join(PATIENCE_S)
-        desk.clock.somebody_waits(BEAT_S)
         return passed("lint")
 
     claim = desk.claim(1, Action("lint", work), planned=pushed(A, supersede=Supersede.RUNNING))

@@ -1,5 +1,6 @@
 """While a run is held: beats, a hidden message, an open ear; by a clock that the test moves."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -210,3 +211,25 @@ def test_a_message_that_cannot_be_hidden_does_not_stop_the_beat_nor_the_ear(edge
 @pytest.mark.parametrize(("lease_s", "seconds"), [(0.3, 1), (2.5, 2), (30, 30)])
 def test_sqs_counts_whole_seconds(lease_s, seconds):
     assert hidden_s(lease_s) == seconds
+
+
+def test_a_queue_that_answers_nobody_for_minutes_does_not_hold_up_the_beat(edge, held, holding, clock, pace):
+    class Silent(Queue):
+        asked, answers = [], threading.Event()
+
+        def hide(self, received, hidden_s):
+            self.asked.append(hidden_s)
+            assert self.answers.wait(PATIENCE_S)
+            super().hide(received, hidden_s)
+
+    pace.at_once = ()
+    silent = Silent(edge.client("sqs"), "tau-test")
+    received = edge.queue.receive("default", wait_s=0, hidden_s=LEASE_S)
+    with holding(replace(edge, queue=silent), received):
+        for _ in range(60):
+            clock.somebody_waits(BEAT_S)
+            clock.pass_(5)
+        clock.somebody_waits(BEAT_S)
+        assert edge.store.run(held.id).beat == held.beat + 60
+        assert len(silent.asked) == 1, "one call at a time"
+        silent.answers.set()

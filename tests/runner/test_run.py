@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.errors import BadConfig, LostClaim, NeedsAttention, StepErrored, StepFailed
+from chalicelib.errors import BadConfig, LostClaim, NeedsAttention, NothingToDo, StepErrored, StepFailed
 from chalicelib.model import RunState, Step, StepStatus, WaitingFor
 from runner import actions, runlog
 from runner.context import Park
@@ -465,3 +465,12 @@ def test_a_failed_step_is_not_tried_again_by_who_takes_over_its_last_words(world
     ended = enact(made.run, made.tools, made.stopping)
     assert (ended.state, ended.reason, statuses(ended)) == (RunState.FAILED, "no", ["failed", "passed"])
     assert test.calls == 1
+
+
+def test_a_step_that_finds_nothing_to_do_ends_the_run_skipped_without_last_words(world):
+    always = Action("always", when="always")
+    made = world(Action("build", NothingToDo("it has no Dockerrun.aws.json")), Action("push"), always)
+    ended = made.enact()
+    assert (ended.state, ended.reason) == (RunState.SKIPPED, "it has no Dockerrun.aws.json")
+    assert (statuses(ended), always.calls) == (["skipped"] * 3, 0)
+    assert "skipped: it has no Dockerrun.aws.json" in made.log()

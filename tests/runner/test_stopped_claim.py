@@ -14,11 +14,13 @@ from chalicelib.queue import Queue
 from chalicelib.store import Store
 from runner.claim import Claim
 from runner.context import Park
+from runner.holding import LONGEST_S
+from runner.stopping import Why
 from tests.claiming import BEAT_S, A, B, C, pushed
 from tests.installation import NOW, later
 from tests.pacing import PATIENCE_S
 from tests.running import Action, passed
-from tests.test_telling import DEV
+from tests.test_telling import DEV, OPS
 
 # --- cancelled ------------------------------------------------------------------------------------
 
@@ -117,6 +119,63 @@ def test_a_run_that_passed_in_the_last_moment_has_passed(desk):
 
     assert desk.claim(1, Action("lint"), store=Late).enact()
     assert desk.run(1).state is RunState.PASSED
+
+
+# --- longer than SQS keeps a message --------------------------------------------------------------
+
+
+def test_a_step_that_heeds_no_limit_is_stopped_before_sqs_gives_its_message_back_and_everybody_hears(desk, ses):
+    lint = Action("lint", desk.until_stopped(lambda: hours_pass(desk, LONGEST_S)))
+    assert desk.claim(1, lint, Action("never")).enact()
+    ended = desk.run(1)
+    assert ended.state is RunState.ERRORED
+    assert ended.reason == "stopped after 11h 30m: its step heeded no time limit, and SQS keeps a message for 12 hours"
+    assert sorted(ses.told) == [DEV, OPS]
+    assert desk.edge.store.lock_holder(ended.job.lock) is None
+
+
+def test_a_run_that_takes_its_eleven_hours_is_left_alone(desk):
+    def work(context):
+        hours_pass(desk, 11 * 3600)
+        desk.beat()
+        context.stopping.check()
+        return passed("lint")
+
+    assert desk.claim(1, Action("lint", work)).enact()
+    assert desk.run(1).state is RunState.PASSED
+
+
+def test_a_step_that_does_not_even_stop_then_is_given_up_and_another_runner_may_have_its_run(desk):
+    def work(_):
+        hours_pass(desk, LONGEST_S)
+        desk.beat()
+        hours_pass(desk, 0.4 * 3600)
+        assert desk.lost.wait(PATIENCE_S)
+        beat = desk.run(1).beat
+        desk.clock.pass_(600)
+        assert desk.run(1).beat == beat, "whoever watches sees it stand still"
+        desk.edge.store.take_over(desk.run(1), "r2", later(12 * 3600))
+        return passed("lint")
+
+    desk.lost = threading.Event()
+    claim = desk.claim(1, Action("lint", work))
+    with claim.stopping.telling(lambda: claim.stopping.why is Why.LOST and desk.lost.set()):
+        assert not claim.enact()
+    assert (desk.run(1).state, desk.run(1).epoch) == (RunState.RUNNING, 2), "and it writes nothing more"
+
+
+def test_a_deployment_that_was_begun_goes_on_with_another_message(desk):
+    def work(context):
+        deploying(context)
+        desk.until_stopped(lambda: hours_pass(desk, LONGEST_S))(context)
+
+    assert desk.claim(1, Action("deploy_eb", work)).enact()
+    assert (desk.run(1).state, desk.run(1).send) == (RunState.QUEUED, 2)
+
+
+def hours_pass(desk, seconds):
+    desk.clock.somebody_waits(BEAT_S)
+    desk.clock.pass_(seconds)
 
 
 # --- what is begun at an environment is finished --------------------------------------------------

@@ -107,6 +107,15 @@ def test_without_a_commit_the_tip_is_checked_out_and_named(repository, workspace
     assert (into / "page").read_text() == "two"
 
 
+def test_the_tip_of_a_ref_is_asked_for_without_a_tree(repository, workspace):
+    first = repository.commit(page="one")
+    assert workspace.tip(repository.source, DEVELOP) == first
+    second = repository.commit(page="two")
+    assert (workspace.tip(repository.source, DEVELOP), workspace.tip(repository.source, "HEAD")) == (second, second)
+    with pytest.raises(StepFailed, match="is gone"):
+        workspace.tip(repository.source, "refs/heads/nobodys")
+
+
 def test_the_default_branch_is_the_forges_whatever_its_name(repository, workspace, into):
     repository.commit(page="develop")
     repository.git("checkout", "--quiet", "-b", "trunk")
@@ -688,12 +697,14 @@ def test_a_mirror_is_free_for_the_next_claim_when_a_fetch_was_stopped(repository
     assert workspace.checkout(repository.source, DEVELOP, commit, into, remaining_s=30) == commit
 
 
-@pytest.mark.parametrize("wait", ["checkout", "archive", "ancestry"])
+@pytest.mark.parametrize("wait", ["checkout", "archive", "ancestry", "tip"])
 def test_nobody_who_asks_to_stop_waits_for_a_mirror_that_somebody_else_holds(
     repository, workspace, into, tmp_path, wait
 ):
     commit, stopping = repository.commit(page="one"), Stopping()
     workspace.checkout(repository.source, DEVELOP, commit, into)
-    arguments = {"checkout": (DEVELOP, commit, into), "archive": (commit,), "ancestry": (DEVELOP,)}[wait]
+    arguments = {"checkout": (DEVELOP, commit, into), "archive": (commit,), "ancestry": (DEVELOP,), "tip": (DEVELOP,)}[
+        wait
+    ]
     with held(tmp_path), within(10), stopping_soon(stopping), pytest.raises(Stopped):
         getattr(workspace, wait)(repository.source, *arguments, stopping=stopping)

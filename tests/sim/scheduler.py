@@ -96,6 +96,7 @@ class Scheduler:
         self.random = random
         self.hub = getcurrent()
         self.time, self.steps = 0.0, 0
+        self._processes = set()
         self._heap, self._numbers = [], count()
 
     @property
@@ -115,6 +116,7 @@ class Scheduler:
 
     def start(self, process, work, after_s=0.0):
         task = Task(process, lambda: self._run(work), self)
+        self._processes.add(process)
         self.go_on(task, after_s)
         return task
 
@@ -176,6 +178,13 @@ class Scheduler:
         process.tasks = []
         if getattr(here, "process", None) is process:
             raise Killed
+
+    def kill_all(self):
+        """Nobody is left: a task that waits for ever keeps everything that it has in hand in memory."""
+        for process in self._processes:
+            if process.alive:
+                self.kill(process)
+        self._processes.clear()
 
     def freeze(self, process, seconds):
         """Nothing of it goes on for so long; its clocks do."""

@@ -146,8 +146,8 @@ class World:
 
     def _serve(self, process, agent):
         """Until it was told to stop; then the next version of it starts."""
-        # No engine: the process ends, and systemd starts the next.
-        with contextlib.suppress(TauError):
+        # No engine, or a table that throttles its first look: the process ends, and systemd starts the next.
+        with contextlib.suppress(TauError, ClientError, BotoCoreError):
             agent.serve()
         self._restart(process)
         self.scheduler.kill(process)
@@ -233,9 +233,7 @@ class World:
 
     def _end(self):
         """Nobody is left, so that nothing of this schedule reaches into the next."""
-        for process in [*self.runners.values()]:
-            if process.alive:
-                self.scheduler.kill(process)
+        self.scheduler.kill_all()
 
 
 class _ImageRuns(dict):

@@ -7,6 +7,7 @@ from operator import attrgetter
 import pytest
 
 from chalicelib.model import RunState
+from tests.metadata_stand_in import NOTICE, metadata_service
 from tests.whole.world import slow
 
 pytestmark = [pytest.mark.engine, pytest.mark.cloud]
@@ -84,4 +85,28 @@ def test_a_run_that_was_handed_back_is_finished_by_another_runner_with_one_effec
     assert [entry["kind"] for entry in run.journal].count("handed_back") == len(WAYS)
     assert len(installation.mails(sent.run)) == 1
     assert installation.digest(f"r-{sent.run.lower()}")
+    assert installation.remains(sent.run) == []
+
+
+# --- a spot instance that is about to go ----------------------------------------------------------
+
+
+def test_a_runner_whose_instance_is_taken_away_hands_its_run_back_long_before(installation, start):
+    """EC2 gives two minutes; a runner asks every five seconds."""
+    installation.runners(0)
+    with metadata_service() as metadata:
+        going = start("--spot", name="spot", environ={"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url})
+        sent = installation.push("feature/spot", slow(8))
+        installation.wait_for_tests(sent.run)
+        start(name="stays")
+        assert metadata.asked > 0
+        began = time.monotonic()
+        metadata.say(NOTICE)
+        assert going.process.wait(30) == 0
+    assert time.monotonic() - began < 20
+    run = installation.wait_for_end(sent.run)
+    assert (run.state, run.epoch, run.attempts) == (RunState.PASSED, 2, 0)
+    assert run.runner.startswith("stays-")
+    assert [entry["kind"] for entry in run.journal].count("handed_back") == 1
+    assert len(installation.mails(sent.run)) == 1
     assert installation.remains(sent.run) == []

@@ -166,11 +166,18 @@ class World(Seen):
     def runners_alive(self) -> list[Child]:
         return [runner for runner in self._runners if runner.running]
 
-    def runner(self, *options: str, name: str = "runner", lease_s: float | None = None) -> Child:
-        """One more runner, idle, with options of its own."""
+    def runner(
+        self,
+        *options: str,
+        name: str = "runner",
+        lease_s: float | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Child:
+        """One more runner, idle, with options, and an environment, of its own."""
         if not self.runners_alive():
             self._answer_polls()
-        runner = self.start_runner(name, *options, environ={"TAU_LEASE_S": str(lease_s)} if lease_s else {})
+        lease = {"TAU_LEASE_S": str(lease_s)} if lease_s else {}
+        runner = self.start_runner(name, *options, environ={**lease, **(environ or {})})
         _wait_until_ready([runner])
         return runner
 
