@@ -71,6 +71,21 @@ def events_of(delivery: Delivery) -> tuple[Event, ...]:
     return tuple((providers.read if delivery.origin is Origin.WEBHOOK else internal.read)(delivery))
 
 
+def check_signed_for(events: Sequence[Event], signers: Sequence[str], forge: Forge) -> None:
+    """Whoever holds one repository's secret speaks for that repository, and for no other.
+
+    Args:
+        signers: names of the secrets that the delivery is signed with.
+
+    Raises:
+        BadSignature: it tells of a repository for which none of them may sign.
+    """
+    for event in events:
+        # A ping of a whole organisation names none, and starts nothing.
+        if event.repository is not None and not set(signers) & set(forge.signs_for(event.repository)):
+            raise BadSignature(f"it is signed with a secret that is not one of {forge.name}/{event.repository}")
+
+
 def refusal(error: BadSignature | BadDelivery | UnknownForge) -> Answer:
     """What a sender is told whose request is refused."""
     return Answer(_STATUS[type(error)], {"reason": str(error)})

@@ -23,7 +23,8 @@ class Forge:
     Args:
         clone: an address with `{repository}` in it.
         key: name of the secret that opens its repositories; None for public ones.
-        webhook: names of the secrets that its deliveries may be signed with.
+        webhook: names of the secrets that deliveries of its repositories may be signed with.
+        webhooks: by `owner/name` in lower case, the secrets that alone may sign for that one.
         api: base address of its REST API, without a slash at its end; None where it has none that we speak.
         token: name of the secret that opens it; None = the forge is not reconciled.
     """
@@ -35,6 +36,16 @@ class Forge:
     webhook: tuple[str, ...]
     api: str | None = None
     token: str | None = None
+    webhooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret that any delivery may be signed with, each once."""
+        return tuple(dict.fromkeys([*self.webhook, *(name for names in self.webhooks.values() for name in names)]))
+
+    def signs_for(self, repository: str) -> tuple[str, ...]:
+        """The secrets that may sign for a repository: its own where it has any, else those of the whole forge."""
+        return self.webhooks.get(repository.lower(), self.webhook)
 
     def source(self, repository: str) -> Source:
         """How a repository (`owner/name`, already checked) is cloned."""
@@ -84,6 +95,7 @@ class Pipeline:
         sources: `forge/owner/name` of every repository that the steps name.
         lock: like a setting of a step; None = pipeline + repository + ref.
         map: what a capture caught -> what is inserted instead.
+        repository_id: the forge's own id of the repository, which no other one ever gets; None = its name is enough.
         rebuild: what stands on its images is built again after they were pushed.
     """
 
@@ -99,6 +111,7 @@ class Pipeline:
     pool: str
     map: Mapping[str, str] = field(default_factory=dict)
     supersede: Supersede = Supersede.QUEUED
+    repository_id: str | None = None
     rebuild: bool = False
 
 
@@ -166,10 +179,11 @@ def _forge(name: str, forge: Mapping[str, Json]) -> Forge:
         name,
         Provider(forge["provider"]),
         forge["clone"],
-        forge["key"],
-        tuple(forge["webhook"]),
+        forge.get("key"),
+        tuple(forge.get("webhook", ())),
         forge.get("api"),
         forge.get("token"),
+        {repository.lower(): tuple(names) for repository, names in forge.get("webhooks", {}).items()},
     )
 
 
@@ -198,5 +212,6 @@ def _pipeline(pipeline: Mapping[str, Json]) -> Pipeline:
         pool=pipeline["pool"],
         map=pipeline["map"],
         supersede=Supersede(pipeline.get("supersede", Supersede.QUEUED)),
+        repository_id=pipeline.get("repository_id"),
         rebuild=pipeline.get("rebuild") == "dependents",
     )

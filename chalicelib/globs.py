@@ -47,6 +47,41 @@ def has_control(text: str) -> bool:
     return _CONTROL.search(text) is not None
 
 
+def covers(glob: str, other: str) -> bool:
+    """Whether every name that fits `other` fits `glob`, as far as their wildcards, taken one by one, can say."""
+    wide, narrow = _pieces(glob), _pieces(other)
+    # Which places of the wide one can be reached; a wildcard of the narrow one is swallowed whole or not at all.
+    reached = _beyond({0}, wide)
+    for part in narrow:
+        reached = _beyond({after for place in reached for after in _swallowed(wide, place, part)}, wide)
+    return len(wide) in reached
+
+
+def _pieces(glob: str) -> list[str]:
+    return re.findall(r"\*\*+|[*]|.", glob, re.DOTALL)
+
+
+def _beyond(places: set[int], wide: list[str]) -> set[int]:
+    """The places, and those behind wildcards that may stand for nothing."""
+    found = set(places)
+    for place in range(len(wide)):
+        if place in found and wide[place].startswith("*"):
+            found.add(place + 1)
+    return found
+
+
+def _swallowed(wide: list[str], place: int, part: str) -> tuple[int, ...]:
+    """Where the wide glob stands once it has taken a part of the other."""
+    here = wide[place] if place < len(wide) else ""
+    if here.startswith("**"):
+        return (place,)
+    if here == "*":
+        return () if part == "/" or part.startswith("**") else (place,)
+    one_character = not part.startswith("*")
+    fits = one_character and part != "/" if here == "?" else here == part
+    return (place + 1,) if fits else ()
+
+
 @lru_cache(maxsize=4096)
 def _compiled(pattern: str, *, fold: bool) -> re.Pattern[str]:
     """The pattern as a regular expression that needs at most quadratic time.

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ulid import ULID
 
 from chalicelib import providers, superseding, wire
-from chalicelib.answering import Answer, addressed, answer, events_of, is_ping
+from chalicelib.answering import Answer, addressed, answer, check_signed_for, events_of, is_ping
 from chalicelib.config import Config, Forge
 from chalicelib.edge import Edge
 from chalicelib.errors import MissingSecret
@@ -58,24 +58,28 @@ def receive(
         MissingSecret, BadConfig: the forge's secret is missing, or is no secret; nothing was written.
     """
     delivery = addressed(headers, body, pinned, config)
-    providers.verify(delivery, _secrets(config.forges[delivery.forge], edge))
+    forge = config.forges[delivery.forge]
+    secrets = _secrets(forge, edge)
+    signers = providers.verify(delivery, tuple(secrets.values()))
     accepted = accept(delivery, config, now, new_id(now))
+    check_signed_for(accepted.events, [list(secrets)[place] for place in signers], forge)
     if is_ping(accepted.events):
         return answer(accepted.events, accepted.verdicts, starts=False)
     keep_config()
     return _record_and_wake(accepted, edge)
 
 
-def _secrets(forge: Forge, edge: Edge) -> list[bytes]:
-    """The forge's webhook secrets that can be read; while one replaces the other, one is enough.
+def _secrets(forge: Forge, edge: Edge) -> dict[str, bytes]:
+    """By name, the forge's webhook secrets that can be read; while one replaces the other, one is enough.
 
     Raises:
         MissingSecret: none can.
     """
-    found, missing = [], None
-    for name in forge.webhook:
+    found: dict[str, bytes] = {}
+    missing = None
+    for name in forge.secrets:
         try:
-            found.append(edge.secrets.get(name).encode())
+            found[name] = edge.secrets.get(name).encode()
         except MissingSecret as error:
             log.warning("a webhook secret is missing", extra={"forge": forge.name, "reason": str(error)})
             missing = error

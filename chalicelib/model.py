@@ -212,6 +212,7 @@ class Event:
         before, after: full object ids; None = nothing on that side. `after` of an annotated tag is the tag object.
         commit: what to check out; None = nothing to build.
         truncated: the payload does not list every commit.
+        files: every file that the pushed commits touch; None where the payload does not list them completely.
         pull: which pull request, where it is about one.
         image: what was pushed, where the kind is `image`; then `forge` is `tau`, there is no repository, and `name` is
             the image's with its tag.
@@ -242,6 +243,7 @@ class Event:
     image: PushedImage | None = None
     pipeline: str | None = None
     reason: str | None = None
+    files: tuple[str, ...] | None = None
 
     @property
     def line(self) -> str:
@@ -304,6 +306,7 @@ class Job:
         lock: runs with the same lock go one after the other.
         timeout_s: for one claim of the run: parking, and what a dead runner had used up, are not counted.
         config: sha256 of the ci.yml that planned it.
+        paths: globs of which one must match a file that changed, where the event does not say which did: the run looks.
         announces: somebody may answer to the images that it pushes.
         rebuild: what stands on them is built again.
     """
@@ -321,6 +324,7 @@ class Job:
     pool: str = "default"
     timeout_s: int = 3600
     supersede: Supersede = Supersede.QUEUED
+    paths: tuple[str, ...] = ()
     announces: bool = False
     rebuild: bool = False
 

@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from chalicelib import pinning
-from chalicelib.config import Config, Pipeline, Trigger, TriggerKind
+from chalicelib.config import Config, Pipeline, TriggerKind
 from chalicelib.errors import CannotFit
 from chalicelib.fit import Sink, fill, placeholders, shown
-from chalicelib.globs import capture, is_literal, matches
+from chalicelib.globs import capture, is_literal
+from chalicelib.matching import COMMIT, HEADS, TAGS, No, Paths, a, answer, check_id, is_by_name, rebuilding
 from chalicelib.model import Event, EventKind, Job, Json, Source, Step, Verdict
 from chalicelib.releases import WORDS as RELEASE_WORDS
 from chalicelib.releases import Release
 
-# A branch that is created is pushed to as well.
-_ANSWERING: Mapping[EventKind, tuple[TriggerKind, ...]] = {
-    EventKind.PUSH: (TriggerKind.PUSH, TriggerKind.BRANCH),
-    EventKind.BRANCH_CREATED: (TriggerKind.PUSH, TriggerKind.BRANCH),
-    EventKind.BRANCH_DELETED: (TriggerKind.BRANCH,),
-    EventKind.TAG_CREATED: (TriggerKind.TAG,),
-    EventKind.PULL_REQUEST: (TriggerKind.PULL_REQUEST,),
-    EventKind.IMAGE: (TriggerKind.IMAGE,),
-    EventKind.SCHEDULE: (TriggerKind.SCHEDULE,),
-    # Whatever it answers to by itself, a person may start it.
-    EventKind.MANUAL: tuple(TriggerKind),
-}
-_BY_NAME = frozenset({EventKind.SCHEDULE, EventKind.MANUAL})
-_HEADS, _TAGS = "refs/heads/", "refs/tags/"
-_REFS = {
-    EventKind.PUSH: _HEADS,
-    EventKind.BRANCH_CREATED: _HEADS,
-    EventKind.BRANCH_DELETED: _HEADS,
-    EventKind.TAG_CREATED: _TAGS,
-}
 OF_A_REPOSITORY = frozenset(
     {TriggerKind.PUSH, TriggerKind.BRANCH, TriggerKind.TAG, TriggerKind.PULL_REQUEST},
 )
 """The triggers that a forge's events pull."""
 
-_REPOSITORY = re.compile(r"(?!\.\.?/)[A-Za-z0-9._][A-Za-z0-9._-]*/(?!\.\.?\Z)[A-Za-z0-9._][A-Za-z0-9._-]*", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+# A person's own repositories are ~login's at a Bitbucket Data Center.
+_REPOSITORY = re.compile(r"~?(?!\.\.?/)[A-Za-z0-9._][A-Za-z0-9._-]*/(?!\.\.?\Z)[A-Za-z0-9._][A-Za-z0-9._-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -51,14 +32,6 @@ class Plan:
 
     jobs: tuple[Job, ...]
     verdicts: tuple[Verdict, ...]
-
-
-_WORD = {
-    **dict.fromkeys((EventKind.PUSH, EventKind.BRANCH_CREATED, EventKind.BRANCH_DELETED), "branch"),
-    EventKind.TAG_CREATED: "tag",
-    EventKind.IMAGE: "image",
-    EventKind.PULL_REQUEST: "a pull request into",
-}
 
 
 def plan(event: Event, config: Config) -> Plan:
@@ -70,9 +43,10 @@ def plan(event: Event, config: Config) -> Plan:
     for pipeline in config.pipelines:
         try:
             caught = _catch(event, pipeline)
-            reason = _answer(event, pipeline)
-            jobs.append(_job(_to_build(event), pipeline, caught, config))
-        except (_No, CannotFit) as error:
+            check_id(event, pipeline)
+            reason, paths = answer(event, pipeline)
+            jobs.append(_job(_to_build(event), pipeline, caught, config, paths))
+        except (No, CannotFit) as error:
             verdicts.append(Verdict(pipeline.name, matched=False, reason=str(error)))
         else:
             verdicts.append(Verdict(pipeline.name, matched=True, reason=reason + _what_is_left_out(event, pipeline)))
@@ -85,7 +59,7 @@ def is_watched(forge: str, repository: str, config: Config) -> bool:
     if _nothing_to_do(event):
         return False
     for pipeline in config.pipelines:
-        with contextlib.suppress(_No):
+        with contextlib.suppress(No):
             _catch(event, pipeline)
             if pipeline.triggers.keys() & OF_A_REPOSITORY:
                 return True
@@ -97,10 +71,6 @@ def is_elsewhere(verdict: Verdict) -> bool:
     return verdict.reason.startswith("repository ") and not verdict.reason.endswith(" is excepted")
 
 
-class _No(Exception):
-    """This pipeline does not answer, and why."""
-
-
 def _nothing_to_do(event: Event) -> str | None:
     """Why no pipeline at all can answer; None where one might."""
     if event.kind is EventKind.IGNORED:
@@ -110,7 +80,7 @@ def _nothing_to_do(event: Event) -> str | None:
     if event.kind is EventKind.IMAGE and event.repository is None:
         return None
     if event.repository is None:
-        return f"{_a(event)} names no repository"
+        return f"{a(event)} names no repository"
     if not _REPOSITORY.fullmatch(event.repository):
         return f'"{shown(event.repository)}" is no name of a repository'
     return None
@@ -120,10 +90,10 @@ def _catch(event: Event, pipeline: Pipeline) -> Mapping[str, str]:
     """What the captures of the pipeline's repository caught.
 
     Raises:
-        _No: it is about another repository, or for another pipeline.
+        No: it is about another repository, or for another pipeline.
     """
-    if _is_by_name(event) and event.pipeline != pipeline.name:
-        raise _No(f"{_a(event)} of {event.pipeline}, not of this pipeline")
+    if is_by_name(event) and event.pipeline != pipeline.name:
+        raise No(f"{a(event)} of {event.pipeline}, not of this pipeline")
     forge, _, pattern = pipeline.repository.partition("/")
     if event.kind is EventKind.IMAGE and event.repository is None:
         return {}
@@ -133,112 +103,24 @@ def _catch(event: Event, pipeline: Pipeline) -> Mapping[str, str]:
         same = pattern.lower() == name.lower()
         caught = {} if same else None if is_literal(pattern) else capture(pattern, name)
     if caught is None:
-        raise _No(f"repository {shown(event.forge)}/{name} is not {pipeline.repository}")
+        raise No(f"repository {shown(event.forge)}/{name} is not {pipeline.repository}")
     spellings = {name.lower(), name.lower().partition("/")[2]}
     if any(other.lower() in spellings for other in pipeline.except_):
-        raise _No(f"repository {event.forge}/{name} is excepted")
+        raise No(f"repository {event.forge}/{name} is excepted")
     return {word: pipeline.map.get(text, text) for word, text in caught.items()}
 
 
-def _answer(event: Event, pipeline: Pipeline) -> str:
-    """Why the pipeline answers.
-
-    Raises:
-        _No: it does not, and why.
-    """
-    kinds = _ANSWERING.get(event.kind)
-    if kinds is None:
-        raise _No(f"{_a(event)} starts nothing")
-    if event.image and event.pipeline:
-        return _again(event, pipeline)
-    pulled = [pipeline.triggers[kind] for kind in kinds if kind in pipeline.triggers]
-    if not pulled:
-        raise _No(f"{_a(event)}, and this pipeline answers to: {', '.join(sorted(pipeline.triggers))}")
-    _check_ref(event)
-    if event.kind is EventKind.PULL_REQUEST and event.fork:
-        raise _No("it comes from a fork, and nothing of a fork is built")
-    if event.kind in _BY_NAME:
-        return f"{_a(event)} of this pipeline"
-    if event.kind is EventKind.BRANCH_DELETED:
-        raise _No(f"{_a(event)}, and no step of this pipeline leaves anything behind that would have to go")
-    reason = _matched(event, pulled)
-    if event.repository is None and not is_literal(pipeline.repository):
-        raise _No(f"an image does not say which repository {pipeline.repository} is")
-    _check_commit(event)
-    return reason
-
-
-def _is_by_name(event: Event) -> bool:
-    return event.kind in _BY_NAME or event.pipeline is not None
-
-
-def _again(event: Event, pipeline: Pipeline) -> str:
-    """Why its own image is built again."""
-    if not _rebuilding(pipeline.steps):
-        raise _No("it pushes no image that could be built again")
-    image = event.image
-    return f'its image stands on "{image.name}:{image.tag}", and is built again' if image else ""
-
-
-def _rebuilding(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """The steps that build an image again: up to the last push. Nothing goes live that nobody asked for.
-
-    Nor is an image of this commit looked for: there is one, and it stands on the old base.
-    """
-    last = max((index for index, step in enumerate(steps) if step.action == "push"), default=-1)
-    return tuple(step for step in steps[: last + 1] if step.action != "tag")
-
-
-def _check_ref(event: Event) -> None:
-    """A branch's event is about a branch, and a tag's about a tag."""
-    prefix = _REFS.get(event.kind)
-    if prefix is not None and event.ref != prefix + (event.name or ""):
-        raise _No(f'"{shown(event.ref or "")}" is no {_WORD[event.kind]}')
-
-
-def _matched(event: Event, triggers: Sequence[Trigger]) -> str:
-    """Which glob of one of the triggers the event's name matches."""
-    name = (event.pull.target if event.pull else event.name) or ""
-    what = f'{_WORD[event.kind]} "{shown(name)}"'
-    no = ""
-    for trigger in triggers:
-        found = next((glob for glob in trigger.names if matches(glob, name)), None)
-        excepted = next((glob for glob in trigger.except_ if matches(glob, name)), None)
-        if found is not None and excepted is None:
-            return f"{what} matches {found}"
-        if found is not None:
-            no = f"{what} is excepted by {excepted}"
-    names = dict.fromkeys(glob for trigger in triggers for glob in trigger.names)
-    raise _No(no or f"{what} matches none of: {', '.join(names)}")
-
-
-def _check_commit(event: Event) -> None:
-    """It says what to build; of an image's event the steps say it."""
-    if event.kind is EventKind.IMAGE:
-        return
-    if event.kind is EventKind.PULL_REQUEST:
-        if event.pull is None or event.pull.head is None:
-            raise _No("nothing to build: it is not open")
-        if event.pull.branch is None:
-            raise _No("nothing to build: the payload does not say which branch it brings")
-        return
-    if event.commit is None:
-        raise _No("nothing to build: the event has no commit")
-    if not _COMMIT.fullmatch(event.commit):
-        raise _No(f'nothing to build: "{shown(event.commit)}" is no commit')
-
-
 def _to_build(event: Event) -> Event:
-    """The event as a run checks it out: a pull request's branch at its head."""
-    pull = event.pull
+    """The event as a run checks it out: a pull request's branch at its head, and no list that only planning needs."""
+    event, pull = replace(event, files=None), event.pull
     if event.kind is not EventKind.PULL_REQUEST or pull is None:
         return event
     # Bitbucket tells a part of the hash: then the branch's tip is built.
-    commit = pull.head if pull.head and _COMMIT.fullmatch(pull.head) else None
-    return replace(event, ref=f"{_HEADS}{pull.branch}", name=pull.branch, commit=commit)
+    commit = pull.head if pull.head and COMMIT.fullmatch(pull.head) else None
+    return replace(event, ref=f"{HEADS}{pull.branch}", name=pull.branch, commit=commit)
 
 
-def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Config) -> Job:
+def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Config, paths: Paths) -> Job:
     forge, _, pattern = pipeline.repository.partition("/")
     # Addresses come from ci.yml: its own spelling, and what the forge calls it only where a pattern caught it.
     repository = pattern if is_literal(pattern) else event.repository or ""
@@ -248,7 +130,7 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
     # What is known only once it was checked out is filled in by the run.
     fill_in = fill if event.commit else pinning.left_open
     lock = _resolved(pipeline.lock, values, ref) or f"{pipeline.name}/{forge}/{repository}/{event.line}"
-    steps = _rebuilding(pipeline.steps) if event.image and event.pipeline else pipeline.steps
+    steps = rebuilding(pipeline.steps) if event.image and event.pipeline else pipeline.steps
     return Job(
         pipeline=pipeline.name,
         event=event,
@@ -263,6 +145,7 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
         pool=pipeline.pool,
         timeout_s=pipeline.timeout_s,
         supersede=pipeline.supersede,
+        paths=paths,
         announces=_is_heard(pipeline, event, config),
         rebuild=pipeline.rebuild,
     )
@@ -276,12 +159,12 @@ def _is_heard(pipeline: Pipeline, event: Event, config: Config) -> bool:
 
 
 def _release(event: Event) -> Release | None:
-    return Release.of(event.name or "") if (event.ref or "").startswith(_TAGS) else None
+    return Release.of(event.name or "") if (event.ref or "").startswith(TAGS) else None
 
 
 def _left_out(part: Json, values: Mapping[str, str], ref: str) -> bool:
     """Whether one of several texts is only for releases, and this tag is none."""
-    if not (isinstance(part, dict) and part.keys() == {"template", "sink"} and ref.startswith(_TAGS)):
+    if not (isinstance(part, dict) and part.keys() == {"template", "sink"} and ref.startswith(TAGS)):
         return False
     return any(one.name in RELEASE_WORDS and one.name not in values for one in placeholders(part["template"]))
 
@@ -289,7 +172,7 @@ def _left_out(part: Json, values: Mapping[str, str], ref: str) -> bool:
 def _what_is_left_out(event: Event, pipeline: Pipeline) -> str:
     """Which texts of the steps a tag has no value for, since it is no release."""
     ref = event.ref or ""
-    if not ref.startswith(_TAGS) or _release(event):
+    if not ref.startswith(TAGS) or _release(event):
         return ""
     lists = (value for step in pipeline.steps for value in step.settings.values() if isinstance(value, list))
     left = dict.fromkeys(part["template"] for one in lists for part in one if _left_out(part, {}, ref))
@@ -299,8 +182,8 @@ def _what_is_left_out(event: Event, pipeline: Pipeline) -> str:
 def _values(event: Event, pipeline: str, repository: str) -> dict[str, str]:
     """The closed list of placeholders, as far as the event has values for them."""
     values = {"repository": repository, "pipeline": pipeline}
-    if event.ref and event.ref.startswith((_HEADS, _TAGS)):
-        values["tag" if event.ref.startswith(_TAGS) else "branch"] = event.name or ""
+    if event.ref and event.ref.startswith((HEADS, TAGS)):
+        values["tag" if event.ref.startswith(TAGS) else "branch"] = event.name or ""
     release = _release(event)
     if release:
         values |= release.values
@@ -338,19 +221,3 @@ def _resolved(
     if isinstance(value, list):
         return [_resolved(part, values, ref, fill_in) for part in value if not _left_out(part, values, ref)]
     return value
-
-
-def _a(event: Event) -> str:
-    """The event in words: `a deleted branch`."""
-    words = {
-        EventKind.PUSH: "a push",
-        EventKind.BRANCH_CREATED: "a new branch",
-        EventKind.BRANCH_DELETED: "a deleted branch",
-        EventKind.TAG_CREATED: "a tag",
-        EventKind.TAG_DELETED: "a deleted tag",
-        EventKind.PULL_REQUEST: "a pull request",
-        EventKind.IMAGE: "an image",
-        EventKind.SCHEDULE: "a scheduled start",
-        EventKind.MANUAL: "a start by hand",
-    }
-    return words.get(event.kind, f"a {event.kind}")

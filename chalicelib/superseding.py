@@ -54,6 +54,8 @@ def rivals(run: Run, others: Iterable[Run]) -> list[Run]:
         and (own.commit is None or other.job.event.commit != own.commit)
         and not _is_chosen(other.job.event)
         and other.state not in GAVE_UP
+        # Whether it builds at all is not known yet; where it does not, what this one brings would never be built.
+        and not other.job.paths
         and (other.id > run.id or not _in_turn(run.job))
     ]
 

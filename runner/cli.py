@@ -12,6 +12,7 @@ import click
 from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
 from runner.beginning import init
+from runner.describing import schema
 from runner.explaining import explain
 from runner.imaging import images
 from runner.operating import COMMANDS
@@ -79,7 +80,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, *STARTING, explain, images, init, plan, reconcile):
+for command in (*COMMANDS, *STARTING, explain, images, init, plan, reconcile, schema):
     main.add_command(command)
 
 

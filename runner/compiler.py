@@ -11,12 +11,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from chalicelib.errors import BadConfig
-from chalicelib.globs import capture, captures, is_literal
 from chalicelib.model import Json
 from chalicelib.plan import OF_A_REPOSITORY
 from runner import actions as folder
+from runner import slips, values
 from runner.complaints import complain
 from runner.fields import Compiling, suggestion
+from runner.given import compiling, mapping
 from runner.grammar import CiFile, Pipeline
 from runner.yaml_places import Complaint, Document, Path, Tree, read
 
@@ -25,6 +26,10 @@ VERSION = 1
 
 _SHOWN = 100
 """More complaints than this help nobody."""
+
+_A_VALUE = (
+    "looks like {what}: write the name of a secret here, keep the value in the store, and make a new one: it was seen"
+)
 
 Actions = Mapping[str, type[BaseModel]]
 """The Settings of every action by its word in ci.yml."""
@@ -57,7 +62,7 @@ def compile_source(source: bytes, path: str = "ci.yml", actions: Actions | None 
         BadConfig: every complaint, a line each.
     """
     document = read(source)
-    compiler = _Compiler(document, _Folder() if actions is None else actions)
+    compiler = _Compiler(document, known_actions() if actions is None else actions)
     form = compiler.file() if document.root is not None else {}
     if document.complaints:
         raise BadConfig("\n".join(_lines(document.complaints, path)))
@@ -69,20 +74,30 @@ def render(form: Mapping[str, Json]) -> str:
     return json.dumps(form, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def known_actions() -> Actions:
+    """The actions that there are."""
+    return _Folder()
+
+
 class _Folder(Actions):
     """The actions of runner/actions, each imported when ci.yml uses its word."""
 
+    def __init__(self) -> None:
+        self._names = folder.names()
+        self._known: dict[str, type[BaseModel]] = {}
+
     def __getitem__(self, word: str) -> type[BaseModel]:
-        if word not in folder.names():
+        if word not in self._names:
             raise KeyError(word)
-        settings: type[BaseModel] = folder.find(word).Settings
-        return settings
+        if word not in self._known:
+            self._known[word] = folder.find(word).Settings
+        return self._known[word]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(folder.names())
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(folder.names())
+        return len(self._names)
 
 
 def _lines(complaints: list[Complaint], path: str) -> list[str]:
@@ -105,19 +120,23 @@ class _Compiler:
     def file(self) -> dict[str, Json]:
         """The normal form; worth something only when there was no complaint."""
         root = self._document.root
+        # Before anything else complains of the same place, and repeats what stands there.
+        for path, what in values.found(root or ""):
+            self._document.complain(path, _A_VALUE.format(what=what))
         head = self._checked(CiFile, root, (), None)
-        names = {key: _mapping(root, key) for key in ("forges", "registries", "pipelines")}
+        names = {key: mapping(root, key) for key in ("forges", "registries", "pipelines")}
         forges, registries = frozenset(names["forges"]), frozenset(names["registries"])
         pipelines = [
-            self._pipeline(name, raw, _compiling(name, raw, forges, registries))
+            self._pipeline(name, raw, compiling(name, raw, forges, registries))
             for name, raw in names["pipelines"].items()
         ]
         if head is None:
             return {}
+        self._look_for_circles(pipelines)
         return {
             "version": VERSION,
             "operators": list(head.operators),
-            "forges": {name: forge.model_dump(mode="json") for name, forge in head.forges.items()},
+            "forges": {name: forge.model_dump(mode="json", exclude_none=True) for name, forge in head.forges.items()},
             "registries": {host: registry.credentials for host, registry in head.registries.items()},
             "pipelines": pipelines,
         }
@@ -131,11 +150,11 @@ class _Compiler:
         repository = self._repository(pipeline, steps, path)
         if repository is None:
             return {}
-        self._look_for_slips(pipeline, repository, steps, path)
         form = pipeline.model_dump(mode="json", by_alias=True, exclude_none=True, context=compiling)
-        return {
+        form = {
             "name": name,
             "repository": repository,
+            **({"repository_id": pipeline.repository_id} if pipeline.repository_id else {}),
             "except": form.get("except", []),
             "map": form.get("map", {}),
             "triggers": form["trigger"],
@@ -148,6 +167,8 @@ class _Compiler:
             "supersede": form["supersede"],
             **({"rebuild": form["rebuild"]} if "rebuild" in form else {}),
         }
+        self._look_for_slips(form, path)
+        return form
 
     def _repository(self, pipeline: Pipeline, steps: list[dict[str, Json]], path: Path) -> str | None:
         """What the pipeline is about: where it names none, the repository that its image is built from."""
@@ -218,19 +239,23 @@ class _Compiler:
         else:
             step["settings"]["image"] = builds[0][1]
 
-    def _look_for_slips(self, pipeline: Pipeline, repository: str, steps: list[dict[str, Json]], path: Path) -> None:
-        words = [step["action"] for step in steps]
-        for index, word in enumerate(words):
-            if word == "deploy_eb" and "test" not in words[:index]:
-                self._warn((*path, "steps", index, word), "goes live untested: no test stands before it")
-        own_forge, _, pattern = repository.partition("/")
-        owner = pattern.partition("/")[0]
-        for index, name in enumerate(pipeline.except_ or ()):
-            full = name if "/" in name else f"{owner}/{name}"
-            if capture(pattern, full) is None:
-                self._warn((*path, "except", index), f"excepts nothing: {own_forge}/{full} is not {repository}")
-        if pipeline.map and not captures(repository):
-            self._document.complain((*path, "map"), "maps what the repository's captures catch, and it has none")
+    def _look_for_slips(self, form: dict[str, Json], path: Path) -> None:
+        for inner, text in slips.wrong(form):
+            self._document.complain(self._written((*path, *inner)), text)
+        for inner, text in slips.doubtful(form):
+            self._warn((*path, *inner), text)
+
+    def _look_for_circles(self, forms: list[dict[str, Json]]) -> None:
+        around = slips.circle([form for form in forms if form])
+        if around:
+            chain = " -> ".join([*around, around[0]])
+            text = f"goes round in a circle: {chain}; each pushes the image that starts the next"
+            self._document.complain(("pipelines", around[0], "trigger", "image"), text)
+
+    def _written(self, path: Path) -> Path:
+        """The path as ci.yml has it: in the short form of a trigger the names are the list itself."""
+        short = tuple(part for part in path if part != "names")
+        return short if path not in self._document.values and short in self._document.values else path
 
     def _checked(self, model: type[Model], raw: Tree | None, path: Path, compiling: Compiling | None) -> Model | None:
         try:
@@ -241,54 +266,6 @@ class _Compiler:
 
     def _warn(self, path: Path, text: str) -> None:
         self.warnings.append(Complaint(self._document.place_of(path), path, text))
-
-
-def _compiling(name: str, raw: Tree, forges: frozenset[str], registries: frozenset[str]) -> Compiling:
-    """What a pipeline's texts may refer to, as far as the pipeline can be read."""
-    pattern = raw.get("repository") if isinstance(raw, dict) else None
-    pattern = pattern if isinstance(pattern, str) else ""
-    full_name = pattern.partition("/")[2]
-    samples = {
-        "branch": "x",
-        "tag": "x",
-        "major": "1",
-        "minor": "0",
-        "commit": "0" * 40,
-        "commit7": "0" * 7,
-        "repository": full_name if full_name and is_literal(full_name) else "o/n",
-        "pipeline": name,
-        **dict.fromkeys(captures(pattern), "x"),
-    }
-    return Compiling(samples, _absent(_mapping(raw, "trigger")), forges, registries)
-
-
-def _absent(trigger: Mapping[str, Tree]) -> dict[str, str]:
-    """Which placeholders an event of this trigger may lack, and why."""
-    kinds = [kind for kind in _GIVEN if kind in trigger]
-    lacking = {word: [kind for kind in kinds if word not in _GIVEN[kind]] for word in _OF_AN_EVENT}
-    return {
-        word: f"this pipeline answers to {lacks[0]}" + (" too" if len(lacks) < len(kinds) else "")
-        for word, lacks in lacking.items()
-        if lacks
-    }
-
-
-_OF_AN_EVENT = ("branch", "tag", "major", "minor", "commit", "commit7")
-# What each trigger's events have a value for. Whoever starts a pipeline by hand gives what it needs.
-_GIVEN = {
-    "push": frozenset({"branch", "commit", "commit7"}),
-    "branch": frozenset({"branch", "commit", "commit7"}),
-    "tag": frozenset({"tag", "major", "minor", "commit", "commit7"}),
-    "pull_request": frozenset({"branch"}),
-    "image": frozenset[str](),
-    "schedule": frozenset[str](),
-    "manual": frozenset(_OF_AN_EVENT),
-}
-
-
-def _mapping(raw: Tree | None, key: str) -> dict[str, Tree]:
-    found = raw.get(key) if isinstance(raw, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def _looks_filled(raw: Tree) -> Path | None:

@@ -6,17 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib.errors import StepFailed
 from chalicelib.graph import Base
 from chalicelib.model import Job, Json, StepResult, WaitingFor
-from chalicelib.objects import Objects
-from chalicelib.store import Store
 from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.registry import Credentials, Registry
 from runner.stopping import Stopping
+
+if TYPE_CHECKING:
+    # They bring boto3, and `tau check` reads an action's settings without it.
+    from chalicelib.objects import Objects
+    from chalicelib.store import Store
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,23 @@ from difflib import get_close_matches
 from typing import Annotated, TypeAlias
 
 from annotated_types import MinLen
-from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, SerializationInfo, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    SerializationInfo,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from chalicelib.errors import CannotFit
 from chalicelib.fit import CHOSEN_BY_PUSHER, Sink, fill, placeholders
 from chalicelib.globs import has_control
 from chalicelib.model import Json
+
+# A longer list helps nobody.
+_MOST_KNOWN = 40
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,11 @@ def complaint(text: str) -> PydanticCustomError:
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """` did you mean …?`, or what there is."""
+    """`did you mean …?`, or what there is, where that can be read."""
     near = get_close_matches(word, known, n=1)
-    return f'did you mean "{near[0]}"?' if near else f"known: {', '.join(sorted(known)) or 'none'}"
+    if near:
+        return f'did you mean "{near[0]}"?'
+    return f"known: {', '.join(sorted(known)) or 'none'}" if len(known) <= _MOST_KNOWN else "see docs/ci.yml.md"
 
 
 # --- texts with placeholders ----------------------------------------------------------------------
@@ -180,11 +192,16 @@ def shape(value: object) -> str:
     return "a list" if isinstance(value, list | tuple) else str(value)
 
 
-Duration: TypeAlias = Annotated[int, BeforeValidator(_duration)]
+def _written(regex: str) -> WithJsonSchema:
+    """How a number is written in ci.yml, for its JSON Schema."""
+    return WithJsonSchema({"type": "string", "pattern": f"^({regex})$"})
+
+
+Duration: TypeAlias = Annotated[int, BeforeValidator(_duration), _written(r"[1-9][0-9]{0,5}[smhd]")]
 """`30s`, `30m`, `2h`, `14d`; an int of seconds."""
-Size: TypeAlias = Annotated[int, BeforeValidator(_size)]
+Size: TypeAlias = Annotated[int, BeforeValidator(_size), _written(r"[1-9][0-9]{0,6}(B|KB|MB|GB)")]
 """`512MB`, `2GB` (1 KB = 1024 bytes, as Docker counts); an int of bytes."""
-PositiveInt: TypeAlias = Annotated[int, BeforeValidator(_positive)]
+PositiveInt: TypeAlias = Annotated[int, BeforeValidator(_positive), _written(r"[1-9][0-9]{0,8}")]
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -194,7 +211,7 @@ _EMAIL = re.compile(r"(?=.{3,254}\Z)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za
 
 
 def _repository(text: str, info: ValidationInfo) -> str:
-    if not re.fullmatch(r"[^/\s]+/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", text) or re.search(r"/\.{1,2}(/|\Z)|/-", text):
+    if not re.fullmatch(r"[^/\s]+/~?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", text) or re.search(r"/\.{1,2}(/|\Z)|/-", text):
         raise complaint(f"expected forge/owner/name, such as github.com/2pisoftware/cmfive, got {shape(text)}")
     if isinstance(info.context, Compiling):
         forge = text.partition("/")[0]
@@ -217,6 +234,14 @@ def _glob(text: str) -> str:
         raise complaint(f"{shape(text)}: write the name alone, without refs/heads/ or refs/tags/")
     if text.startswith("!") or re.search(r"[\[\]{}\\]", text):
         raise complaint(f"{shape(text)}: a glob knows *, ** and ?; no classes, choices or negation")
+    return text
+
+
+def _path_glob(text: str) -> str:
+    if not text or has_control(text):
+        raise complaint(f"expected the path of a file, or a glob, got {shape(text)}")
+    if text.startswith("!") or re.search(r"[{}\\]", text):
+        raise complaint(f"{shape(text)}: a glob knows *, ** and ?; no choices or negation")
     return text
 
 
@@ -260,6 +285,7 @@ Repository: TypeAlias = Annotated[str, AfterValidator(_repository)]
 Registry: TypeAlias = Annotated[str, AfterValidator(_registry)]
 """One of ci.yml's registries."""
 GlobText: TypeAlias = Annotated[str, AfterValidator(_glob)]
+PathGlob: TypeAlias = Annotated[str, AfterValidator(_path_glob)]
 Email: TypeAlias = Annotated[str, AfterValidator(email)]
 SecretName: TypeAlias = Annotated[str, AfterValidator(_secret)]
 VariableName: TypeAlias = Annotated[str, AfterValidator(_variable)]

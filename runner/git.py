@@ -76,6 +76,17 @@ def is_ancestor(mirror: Path, commit: str, ref: str) -> tuple[str, ...]:
     return git(mirror, "merge-base", "--is-ancestor", commit, ref)
 
 
+def changed(mirror: Path, since: str, commit: str) -> tuple[str, ...]:
+    """The files in which two commits differ, each ended by a NUL; a renamed one has both its names.
+
+    Args:
+        since: a full sha; with `...` behind it, what changed since the two lines parted.
+    """
+    dots = "" if since.endswith("...") else ".."
+    names = ("diff", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv", "-z")
+    return git(mirror, *names, f"{since}{dots}{commit}", "--")
+
+
 def read_tree(mirror: Path, commit: str) -> tuple[str, ...]:
     """Into the index that GIT_INDEX_FILE names, which is empty."""
     return git(mirror, "read-tree", commit)

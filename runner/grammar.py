@@ -6,11 +6,22 @@ The steps' own settings are the actions' (runner/actions/NAME.py). Everything he
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from annotated_types import MinLen
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from chalicelib.globs import captures
 from chalicelib.model import Provider
@@ -18,7 +29,6 @@ from runner.fields import (
     Compiling,
     Duration,
     Email,
-    GlobText,
     SecretName,
     Text,
     TokenSecret,
@@ -28,6 +38,7 @@ from runner.fields import (
     shape,
     suggestion,
 )
+from runner.triggers import Part, Trigger
 
 PLACEHOLDERS = ("branch", "tag", "major", "minor", "commit", "commit7", "repository", "pipeline")
 """The closed list; a pipeline's captures come on top."""
@@ -42,13 +53,23 @@ _API = re.compile(r"https?://(\[::1\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?(/
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-def _pattern(regex: str, expected: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(regex, text):
-            raise complaint(f"expected {expected}, got {shape(text)}")
-        return text
+@dataclass(frozen=True)
+class _Pattern:
+    """Marks a text of a certain form; the JSON Schema says it too."""
 
-    return AfterValidator(check)
+    regex: str
+    expected: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, core_schema.str_schema())
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "pattern": f"^({self.regex})$"}
+
+    def _check(self, text: str) -> str:
+        if not re.fullmatch(self.regex, text):
+            raise complaint(f"expected {self.expected}, got {shape(text)}")
+        return text
 
 
 def _clone(text: str) -> str:
@@ -98,7 +119,7 @@ def _repository_pattern(text: str, info: ValidationInfo) -> str:
     if not re.search(r"[^*?/]", text) or re.search(r"[*?{]", forge + owner):
         raise complaint(f"{shape(text)} would let strangers in; spell out the forge and the owner")
     literal = re.sub(r"\{[a-z][a-z0-9_]*\}|[*?]", "", name)
-    if not name or not re.fullmatch(r"[A-Za-z0-9._-]+", owner) or not re.fullmatch(r"[A-Za-z0-9._-]*", literal):
+    if not name or not re.fullmatch(r"~?[A-Za-z0-9._-]+", owner) or not re.fullmatch(r"[A-Za-z0-9._-]*", literal):
         raise complaint(f"expected {_REPOSITORY}, got {shape(text)}")
     if name.endswith(".git"):
         raise complaint(f"{shape(text)}: leave .git out; no forge calls a repository so")
@@ -139,30 +160,28 @@ def _receiver(text: str) -> str:
     return email(text)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-PipelineName: TypeAlias = Annotated[str, _pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a pipeline's name")]
+PipelineName: TypeAlias = Annotated[str, _Pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a pipeline's name")]
 ForgeName: TypeAlias = Annotated[
-    str, _pattern(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,99}", "a forge's name such as github.com")
+    str, _Pattern(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,99}", "a forge's name such as github.com")
 ]
 RegistryHost: TypeAlias = Annotated[
-    str, _pattern(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?", "a registry's host[:port]")
+    str, _Pattern(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?", "a registry's host[:port]")
 ]
 # A queue that ends in -dead is another pool's, of dead letters.
-PoolName: TypeAlias = Annotated[str, _pattern(r"(?!.*-dead$)[a-z0-9][a-z0-9-]{0,39}", "the name of a pool of runners")]
+PoolName: TypeAlias = Annotated[str, _Pattern(r"(?!.*-dead$)[a-z0-9][a-z0-9-]{0,39}", "the name of a pool of runners")]
 RepositoryName: TypeAlias = Annotated[
-    str, _pattern(r"([A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+", "a repository's name, or owner/name")
+    str, _Pattern(r"(~?[A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+", "a repository's name, or owner/name")
 ]
+FullName: TypeAlias = Annotated[str, _Pattern(r"~?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", "a repository's owner/name")]
 
 
-class Forge(_Part):
+class Forge(Part):
     """Where repositories are cloned from, and how its webhooks are signed.
 
     Args:
         key: the secret with the SSH key that opens its repositories; None for public ones.
         webhook: secrets that its deliveries may be signed with; two while one replaces the other.
+        webhooks: `owner/name` -> the secrets that sign for that repository, instead of those of the whole forge.
         api: its REST API, asked by the reconciler.
         token: the secret with what opens it; None = the forge is not reconciled.
     """
@@ -170,88 +189,43 @@ class Forge(_Part):
     provider: Annotated[Literal["github", "bitbucket_cloud", "bitbucket_server"], AfterValidator(Provider)]
     clone: Annotated[str, AfterValidator(_clone)]
     key: SecretName | None = None
-    webhook: Annotated[tuple[WebhookSecret, ...], MinLen(1)]
+    webhook: Annotated[tuple[WebhookSecret, ...], MinLen(1)] | None = None
+    webhooks: Annotated[dict[FullName, Annotated[tuple[WebhookSecret, ...], MinLen(1)]], MinLen(1)] | None = None
     api: Annotated[str | None, AfterValidator(_api), Field(validate_default=True)] = None
     token: Annotated[TokenSecret, AfterValidator(_spoken)] | None = None
 
+    @model_validator(mode="after")
+    def _signed(self) -> Forge:
+        if not self.webhook and not self.webhooks:
+            raise complaint('"webhook" is required: whoever knows no secret must not be believed')
+        spelled = [name.lower() for name in self.webhooks or {}]
+        twice = next((name for name in self.webhooks or {} if spelled.count(name.lower()) > 1), None)
+        if twice:
+            raise complaint(f"webhooks: {twice} stands in it twice; letters count in either case")
+        return self
 
-class Registry(_Part):
+
+class Registry(Part):
     """Where images are pushed to; `credentials` names a secret that holds `user:password`."""
 
     credentials: SecretName | None = None
 
 
-def _listed(value: object) -> object:
-    """The short form: a list is the names."""
-    if isinstance(value, str):
-        raise complaint(f"expected a list, got {shape(value)}")
-    return {"names": value} if isinstance(value, list | tuple) else value
+RepositoryId: TypeAlias = Annotated[str, _Pattern(r"\{?[A-Za-z0-9-]{1,98}\}?", "the forge's id of a repository")]
 
 
-class Names(_Part):
-    """Names that a pipeline answers to: of branches or tags."""
-
-    names: Annotated[tuple[GlobText, ...], MinLen(1)]
-    except_: Annotated[tuple[GlobText, ...], MinLen(1)] | None = Field(None, alias="except")
-
-
-class Changes(Names):
-    """The same, where a change is one only if one of these files changed."""
-
-    paths: Annotated[tuple[GlobText, ...], MinLen(1)] | None = None
-
-
-class Schedule(_Part):
-    """A time to start at, as cron says it."""
-
-    cron: str
-    timezone: str = "UTC"
-    ref: str | None = None
-
-
-class Manual(_Part):
-    """Nothing but a person starts it."""
-
-
-Listed: TypeAlias = Annotated[Names, BeforeValidator(_listed)]
-ListedChanges: TypeAlias = Annotated[Changes, BeforeValidator(_listed)]
-
-
-class Trigger(_Part):
-    """What a pipeline answers to.
-
-    Args:
-        push: branches that are pushed to. `branch` is their whole life: made, pushed to, deleted.
-        image: images with their tags, `2pisoftware/cmfive:latest`, that a run has pushed.
-        pull_request: the branches that it wants to go into.
-    """
-
-    push: ListedChanges | None = None
-    branch: Listed | None = None
-    tag: Listed | None = None
-    image: Listed | None = None
-    pull_request: ListedChanges | None = None
-    schedule: Schedule | None = None
-    manual: Manual | None = None
-
-    @model_validator(mode="after")
-    def _any(self) -> Trigger:
-        if not self.model_fields_set:
-            raise complaint(f"expected one of {', '.join(Trigger.model_fields)}")
-        return self
-
-
-class Notify(_Part):
+class Notify(Part):
     """Who is told how a run ended, and when."""
 
     to: Annotated[tuple[Annotated[str, AfterValidator(_receiver)], ...], MinLen(1)] = ("pusher",)
     on: Literal["always", "change", "failure", "never"] = "change"
 
 
-class Pipeline(_Part):
+class Pipeline(Part):
     """A rule: a repository, a trigger, and the steps that follow."""
 
     repository: Annotated[str, AfterValidator(_repository_pattern)] | None = None
+    repository_id: RepositoryId | None = None
     except_: Annotated[tuple[RepositoryName, ...], MinLen(1)] | None = Field(None, alias="except")
     map: Annotated[dict[str, str], MinLen(1)] | None = None
     trigger: Trigger
@@ -264,11 +238,11 @@ class Pipeline(_Part):
     rebuild: Literal["dependents"] | None = None
 
 
-class CiFile(_Part):
+class CiFile(Part):
     """ci.yml as a whole. A pipeline is read as a `Pipeline` of its own, since its placeholders are its own."""
 
     version: Literal["1"]
     operators: Annotated[tuple[Email, ...], MinLen(1)]
     forges: Annotated[dict[ForgeName, Forge], MinLen(1)]
-    registries: dict[RegistryHost, Registry] = {}
+    registries: dict[RegistryHost, Registry] = Field(default_factory=dict)
     pipelines: Annotated[dict[PipelineName, Any], MinLen(1)]

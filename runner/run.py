@@ -14,6 +14,7 @@ from typing import Any
 from chalicelib import pinning, revalidating, superseding, wire
 from chalicelib.edge import Edge
 from chalicelib.errors import LostClaim, NeedsAttention, NothingToDo, Outrun, StepFailed, TauError
+from chalicelib.globs import matches
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
 from chalicelib.when import should_run, when_of
@@ -151,7 +152,28 @@ def _unwanted(run: Run, tools: Tools, stopping: Stopping) -> Ended | Replaced | 
     objection = revalidating.objection(run, tools.edge)
     if objection:
         return Ended(RunState.CANCELLED, objection, _all(run, {}, tools.now()))
-    return replaced(run, tools, stopping)
+    return replaced(run, tools, stopping) or _untouched(run, tools, stopping)
+
+
+def _untouched(run: Run, tools: Tools, stopping: Stopping) -> Ended | None:
+    """The end of a run whose pipeline asks for other files than those that changed; None where it may concern it.
+
+    What cannot be compared counts as changed: a new branch, or what a forced push has thrown away.
+    """
+    event, paths = run.job.event, run.job.paths
+    since = f"refs/heads/{event.pull.target}" if event.pull else event.before
+    if not paths or since is None:
+        return None
+    try:
+        files = tools.workspace.changed(run.job.source, event.ref or "HEAD", event.commit, since, stopping=stopping)
+    except (TauError, OSError) as error:
+        # A repository that cannot be reached is the next step's to tell.
+        log.warning("cannot say what has changed", extra={"run": run.id, "error": str(error)})
+        return None
+    if files is None or any(matches(glob, file) for file in files for glob in paths):
+        return None
+    reason = f"no file has changed that matches {', '.join(paths)}"
+    return Ended(RunState.SKIPPED, reason, _all(run, {}, tools.now()))
 
 
 def replaced(run: Run, tools: Tools, stopping: Stopping | None = None) -> Replaced | None:

@@ -159,6 +159,44 @@ class Workspace:
                 mirror.drop()
                 return self._fetched(mirror, ref, None, until)
 
+    def changed(
+        self, source: Source, ref: str, commit: str | None, since: str, *, stopping: Stopping | None = None
+    ) -> tuple[str, ...] | None:
+        """The files in which a commit of a ref (None = its tip) differs from what was before; None where nobody knows.
+
+        Args:
+            since: a full sha; or the full ref that it left, of which only its own changes count.
+
+        Raises:
+            StepFailed: the ref or the commit is gone.
+            StepErrored: the repository cannot be reached, or refuses us.
+            Stopped: somebody asks for it.
+        """
+        mirror, until = self._mirror(source, stopping), time.monotonic() + _FETCH_S
+        with _locked(mirror, _FETCH_S):
+            try:
+                return self._changed(mirror, ref, commit, since, until)
+            except _Damaged:
+                mirror.drop()
+                return self._changed(mirror, ref, commit, since, until)
+
+    def _changed(
+        self, mirror: _Mirror, ref: str, commit: str | None, since: str, until: float
+    ) -> tuple[str, ...] | None:
+        now = self._fetched(mirror, ref, commit, until)
+        is_ref = since.startswith("refs/")
+        if is_ref:
+            self._fetch(mirror, since, until - time.monotonic())
+        before = mirror.commit(since)
+        # What a forced push has left behind may be nowhere any more.
+        if before is None:
+            return None
+        output = mirror.run(git.changed(mirror.path, f"{before}..." if is_ref else before, now))
+        # Two lines without a common commit.
+        if not output.ok:
+            return None
+        return tuple(output.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1])
+
     def archive(self, source: Source, commit: str, *, stopping: Stopping | None = None) -> bytes:
         """The commit's tree as tar; it must have been checked out before."""
         mirror = self._mirror(source, stopping)

@@ -177,15 +177,24 @@ class _Reader:
             if isinstance(event, yaml.MappingEndEvent):
                 break
             name, place = self._key(event, path), _place(event.start_mark)
-            repeated = name in items
             here = (*path, "?" if name is None else name)
             first = self._out.keys.setdefault(here, place)
-            value = self._value(next(self._events), here)
-            if repeated:
+            if name in items:
                 self._out.complain(here, f"a repeated key; it stands in line {first.line} already", place)
+                self._skip()
+                continue
+            value = self._value(next(self._events), here)
             if name is not None and value is not _SKIP:
                 items[name] = value
         return items
+
+    def _skip(self) -> None:
+        """Leave a value out: whatever is wrong in it would be told of the first one's places."""
+        depth = 0
+        for event in self._events:
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth == 0:
+                return
 
     def _key(self, event: yaml.Event, path: Path) -> str | None:
         place = _place(event.start_mark)

@@ -18,10 +18,11 @@ from tests.installation import NOW
 
 GONE = "0" * 40
 TOKEN_NAME = "token-test"
+SECRETS = {SECRET_NAME: SECRET, TOKEN_NAME: TOKEN}
 
 
 def put_secrets(edge):
-    for name, value in {SECRET_NAME: SECRET, TOKEN_NAME: TOKEN}.items():
+    for name, value in SECRETS.items():
         edge.client("ssm").put_parameter(Name=f"{edge.settings.secrets_prefix}{name}", Value=value, Type="SecureString")
     edge.secrets._kept.clear()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.globs import capture, captures, is_literal, matches
+from chalicelib.globs import capture, captures, covers, is_literal, matches
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,45 @@ def test_every_text_without_wildcards_matches_itself_alone(text):
     plain = re.sub(r"[*?{}\x00-\x1f\x7f-\x9f\u2028\u2029]", "", text)
     assert matches(plain, plain)
     assert not matches(plain, plain + "x")
+
+
+# --- one glob and another -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow"),
+    [
+        ("**", "**"), ("**", "a/*"), ("*", "ab?"), ("feature/**", "feature/*"), ("a*c", "abc"), ("a*c", "ac"),
+        ("?", "x"), ("**/x", "a/b/x"), ("a**", "a"), ("*-*", "a-b-c"), ("x:*", "x:1*"),
+    ],
+)  # fmt: skip
+def test_a_wide_glob_covers_a_narrow_one(wide, narrow):
+    assert covers(wide, narrow)
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow"),
+    [
+        ("*", "**"),
+        ("*", "a/b"),
+        ("?", "*"),
+        ("?", "/"),
+        ("a*", "*"),
+        ("abc", "ab?"),
+        ("a/*", "a"),
+        ("a", "ab"),
+        ("", "*"),
+    ],
+)
+def test_a_narrow_glob_does_not_cover_a_wide_one(wide, narrow):
+    assert not covers(wide, narrow)
+
+
+some_globs = st.text(alphabet="a/*?", max_size=6)
+
+
+@settings(max_examples=500, deadline=None)
+@given(some_globs, some_globs, st.text(alphabet="a/b", max_size=5))
+def test_whatever_fits_a_covered_glob_fits_the_one_that_covers_it(wide, narrow, name):
+    if covers(wide, narrow) and matches(narrow, name):
+        assert matches(wide, name)

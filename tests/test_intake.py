@@ -407,3 +407,57 @@ def test_of_two_forges_with_one_dialect_the_address_must_say_which(edge):
     with pytest.raises(UnknownForge, match=r"/hooks/github\.com, /hooks/github\.example"):
         give(edge, push(), config=parse(two))
     assert give(edge, push(), config=parse(two), pinned="github.com").status == 202
+
+
+# --- whose secret -----------------------------------------------------------------------------------
+
+OTHER_SECRET, OTHER_NAME = "the secret of one repository", "hook-other"
+
+
+@pytest.fixture
+def own(edge):
+    """ci.yml with a repository that has a secret of its own."""
+    name = f"{edge.settings.secrets_prefix}{OTHER_NAME}"
+    edge.client("ssm").put_parameter(Name=name, Value=OTHER_SECRET, Type="SecureString")
+    both = compiled(pipeline(), pipeline("other", repository="github.com/2pisoftware/other"))
+    both["forges"]["github.com"]["webhooks"] = {"2piSoftware/Other": [OTHER_NAME]}
+    return both
+
+
+def test_a_repository_with_a_secret_of_its_own_is_believed_by_that(edge, own):
+    answer = give(edge, push(repository="2pisoftware/other", secret=OTHER_SECRET), config=parse(own))
+    assert answer.status == 202
+
+
+def test_the_secret_of_one_repository_never_signs_for_another(edge, own):
+    with pytest.raises(BadSignature, match=r"not one of github\.com/2pisoftware/hello"):
+        give(edge, push(secret=OTHER_SECRET), config=parse(own))
+    assert items(edge) == []
+
+
+def test_the_secret_of_all_does_not_sign_for_who_has_its_own(edge, own):
+    with pytest.raises(BadSignature, match="not one of"):
+        give(edge, push(repository="2pisoftware/other"), config=parse(own))
+    assert items(edge) == []
+
+
+def test_while_a_repository_moves_to_a_secret_of_its_own_both_sign(edge, own):
+    own["forges"]["github.com"]["webhooks"] = {"2pisoftware/other": [SECRET_NAME, OTHER_NAME]}
+    for sha, secret in (("2" * 40, SECRET), ("4" * 40, OTHER_SECRET)):
+        webhook = push(sha, repository="2pisoftware/other", secret=secret)
+        assert give(edge, webhook, config=parse(own)).status == 202
+
+
+def test_two_names_of_one_secret_sign_for_what_either_may(edge, own):
+    own["forges"]["github.com"]["webhooks"]["2pisoftware/hello"] = ["hook-again"]
+    name = f"{edge.settings.secrets_prefix}hook-again"
+    edge.client("ssm").put_parameter(Name=name, Value=OTHER_SECRET, Type="SecureString")
+    assert give(edge, push(secret=OTHER_SECRET), config=parse(own)).status == 202
+
+
+def test_without_a_secret_for_all_only_the_named_repositories_are_believed(edge, own):
+    own["forges"]["github.com"].pop("webhook")
+    config = parse(own)
+    assert give(edge, push(repository="2pisoftware/other", secret=OTHER_SECRET), config=config).status == 202
+    with pytest.raises(BadSignature, match="not signed with a secret of this forge"):
+        give(edge, push(), config=config)

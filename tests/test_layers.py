@@ -10,22 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 # chalicelib's pure modules and packages: they get time, ids and clients as arguments, and touch nothing outside.
 PURE = (
-    *(
-        "model",
-        "errors",
-        "wire",
-        "config",
-        "plan",
-        "answering",
-        "pinning",
-        "graph",
-        "releases",
-        "schedules",
-        "starts",
-        "when",
-        "fit",
-        "globs",
-    ),
+    *("model", "errors", "wire", "config", "plan", "matching", "answering", "pinning", "schedules", "starts", "when"),
+    *("fit", "globs", "graph", "releases"),
     *("beanstalk", "providers", "reports"),
 )
 # Where boto3 is: the edge to AWS.

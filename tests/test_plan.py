@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chalicelib.config import parse
 from chalicelib.model import Event, EventKind, Notify, Provider, Pull, PushedImage, Source, Step
-from chalicelib.plan import plan
+from chalicelib.plan import is_watched, plan
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -330,6 +330,80 @@ def test_a_pull_request_is_built_at_its_branchs_head():
 )
 def test_a_pull_request_that_is_not_built_says_why(changes, reason):
     assert only_reason(pulled(**changes), PULLS) == reason
+
+
+# --- paths ----------------------------------------------------------------------------------------
+
+SOURCES = pipeline(triggers={"push": {"names": ["master"], "paths": ["src/**", "*.json"]}})
+
+
+def test_a_touched_file_that_a_path_matches_is_named_in_the_verdict():
+    planned = plan(push(files=("docs/a.md", "src/deep/x.php")), config(SOURCES))
+    (job,) = planned.jobs
+    assert planned.verdicts[0].reason == 'branch "master" matches master, and src/deep/x.php is touched'
+    assert (job.paths, job.event.files) == ((), None)
+
+
+def test_where_no_touched_file_matches_nothing_is_started():
+    reason = only_reason(push(files=("docs/a.md", "deep/package.json")), SOURCES)
+    assert reason == 'branch "master" matches master, and no file is touched that matches src/**, *.json'
+
+
+def test_where_the_payload_does_not_name_the_files_the_run_is_to_look():
+    (job,) = plan(push(), config(SOURCES)).jobs
+    assert job.paths == ("src/**", "*.json")
+
+
+def test_of_two_triggers_that_match_the_one_without_paths_decides():
+    both = pipeline(triggers={**SOURCES["triggers"], "branch": {"names": ["**"]}})
+    (job,) = plan(push(files=("docs/a.md",)), config(both)).jobs
+    assert job.paths == ()
+
+
+def test_a_persons_own_repository_at_a_data_center_is_answered():
+    rule = pipeline(repository="github.com/~ada/notes")
+    (job,) = plan(push(repository="~ada/notes"), config(rule)).jobs
+    assert job.source.clone == "ssh://git@github.com/~ada/notes.git"
+    assert only_reason(push(repository="~~ada/notes"), rule) == '"~~ada/notes" is no name of a repository'
+
+
+# --- ids ------------------------------------------------------------------------------------------
+
+IDENTIFIED = pipeline(repository_id="1296269")
+
+
+def test_a_repository_of_the_right_id_is_answered():
+    assert plan(push(repository_id="1296269"), config(IDENTIFIED)).jobs
+
+
+@pytest.mark.parametrize(
+    ("changes", "has"), [({"repository_id": "666"}, "has the id 666"), ({}, "comes without an id")]
+)
+def test_another_repository_under_the_same_name_is_refused(changes, has):
+    assert only_reason(push(**changes), IDENTIFIED) == (
+        f"github.com/2pisoftware/cmfive {has}, and ci.yml says 1296269: another repository may have taken its name"
+    )
+
+
+def test_a_person_may_start_what_is_bound_to_an_id():
+    rule = pipeline(repository_id="1296269", triggers={"manual": {}})
+    assert plan(by_name(EventKind.MANUAL), config(rule)).jobs
+
+
+def test_the_reconciler_watches_a_repository_that_is_bound_to_an_id():
+    assert is_watched("github.com", "2pisoftware/cmfive", config(IDENTIFIED))
+
+
+# --- the same again -------------------------------------------------------------------------------
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(EventKind), texts, texts, texts, st.none() | st.lists(st.text(max_size=8), max_size=3))
+def test_the_same_event_always_starts_the_same(kind, repository, name, commit, files):
+    event = push(kind=kind, repository=repository, ref=f"refs/heads/{name}", name=name, commit=commit)
+    event = replace(event, files=None if files is None else tuple(files), pipeline=repository)
+    rules = config(SOURCES, IDENTIFIED, PULLS, crm(), deployments(), pipeline(triggers={"branch": {"names": ["**"]}}))
+    assert plan(event, rules) == plan(event, rules)
 
 
 # --- names that were chosen to be mistaken ----------------------------------------------------------

@@ -60,6 +60,12 @@ def test_where_each_push_is_built_nobody_has_rivals():
     assert rivals(pushed(1, A, supersede=Supersede.NEVER), [pushed(2, B)]) == []
 
 
+def test_a_run_that_has_yet_to_look_whether_it_builds_takes_nobodys_place_and_may_give_its_own():
+    looking = pushed(2, B, paths=("src/**",))
+    assert rivals(pushed(1, A), [looking]) == []
+    assert numbers(rivals(looking, [pushed(3, C)])) == [3]
+
+
 def test_deliveries_of_a_branch_may_come_in_any_order_and_a_tags_newer_run_wins():
     assert numbers(rivals(pushed(2, A), [pushed(1, B), pushed(3, C)])) == [1, 3]
     tag = "refs/tags/v1"

@@ -45,15 +45,18 @@ def forge_of(headers: Iterable[str]) -> Provider | None:
     return spoken[0] if len(spoken) == 1 else None
 
 
-def verify(delivery: Delivery, secrets: Sequence[bytes]) -> None:
+def verify(delivery: Delivery, secrets: Sequence[bytes]) -> tuple[int, ...]:
     """Let pass what one of the forge's secrets signed; call it before anything of the body is parsed.
+
+    Returns:
+        The places in `secrets` of those that signed: what they may sign for is to be looked at once it is read.
 
     Raises:
         BadSignature: the header is missing, doubled, malformed or wrong.
         BadConfig: a secret is missing, too short, or contains a NUL.
         UnknownForge: nobody here speaks the delivery's dialect.
     """
-    signature.verify(delivery.body, _signatures(delivery), secrets)
+    return signature.verify(delivery.body, _signatures(delivery), secrets)
 
 
 def check_signature(delivery: Delivery, secret: bytes) -> None:

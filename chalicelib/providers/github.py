@@ -21,6 +21,7 @@ from chalicelib.providers.reading import (
     checked_repository,
     checked_repository_id,
     each_email_once,
+    each_file_once,
     email_or_none,
     kind_of,
     name_of,
@@ -157,7 +158,20 @@ def _push(payload: Fields, base: Event) -> Event:
         commit_author_emails=each_email_once(_author_email(commit) for commit in commits),
         head_commit_author_email=_author_email(head),
         head_commit_message=shortened(head.text("message"), LONGEST_MESSAGE),
+        files=_files(before, commits, payload),
     )
+
+
+def _files(before: str | None, commits: list[Fields], payload: Fields) -> tuple[str, ...] | None:
+    """Every file that the commits touch; None where the payload does not say it of each.
+
+    A new branch and a forced push differ from what was before by more than their commits. A commit that names no file
+    may be a merge, of which payloads do not tell all.
+    """
+    if before is None or payload.flag("forced") or not 0 < len(commits) < MOST_COMMITS:
+        return None
+    touched = [[file for kind in ("added", "removed", "modified") for file in commit.texts(kind)] for commit in commits]
+    return each_file_once(file for files in touched for file in files) if all(touched) else None
 
 
 def _commit(ref: str, after: str | None, payload: Fields) -> str | None:

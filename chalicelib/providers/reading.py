@@ -29,6 +29,8 @@ LONGEST_NAME = 200
 LONGEST_MESSAGE = 500
 MOST_EMAILS = 500
 EMAILS_BYTES = 32 * 1024
+MOST_FILES = 500
+FILES_BYTES = 16 * 1024
 
 DELIVERY_ID = re.compile(r"[A-Za-z0-9{}-]{1,100}")
 EVENT_NAME = re.compile(r"[A-Za-z0-9_:.-]{1,100}")
@@ -81,6 +83,14 @@ class Fields:
         """The list's objects; empty where there is no list."""
         values = self._typed(name, list, "a list") or []
         return [self._item(name, index, value) for index, value in enumerate(values)]
+
+    def texts(self, name: str) -> list[str]:
+        """The list's texts; empty where there is no list."""
+        values = self._typed(name, list, "a list") or []
+        for index, value in enumerate(values):
+            if type(value) is not str:
+                raise BadDelivery(f"{self._at}.{name}[{index}] is not text")
+        return [value for value in values if type(value) is str]
 
     def need_text(self, name: str) -> str:
         return self.text(name) or self._missing(name)
@@ -256,6 +266,12 @@ def each_email_once(emails: Iterable[str | None]) -> tuple[str, ...]:
     # Records are ASCII: a character beyond it takes up to twelve bytes there.
     ends = accumulate(len(json.dumps(email)) for email in once)
     return tuple(email for email, end in zip(once, ends, strict=True) if end <= EMAILS_BYTES)
+
+
+def each_file_once(files: Iterable[str]) -> tuple[str, ...] | None:
+    """The files in their order, without repetition; None where they are more than a record has room for."""
+    once = tuple(dict.fromkeys(files))
+    return once if len(once) <= MOST_FILES and len(json.dumps(once)) <= FILES_BYTES else None
 
 
 def shortened(text: str | None, longest: int = LONGEST_NAME) -> str | None:

@@ -1,4 +1,4 @@
-"""Bytes, the values of one header and the forge's secrets in; nothing out, or BadSignature.
+"""Bytes, the values of one header and the forge's secrets in; which of these signed out, or BadSignature.
 
 Sources: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
 and https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/ (section "Secure webhooks").
@@ -23,28 +23,33 @@ SIGNED = re.compile(r"sha256=[0-9a-f]{64}")
 NOT_OURS = "the body is not signed with a secret of this forge"
 
 
-def verify(body: bytes, values: Sequence[str], secrets: Sequence[bytes]) -> None:
+def verify(body: bytes, values: Sequence[str], secrets: Sequence[bytes]) -> tuple[int, ...]:
     """Let pass what any of the secrets signed; the time taken does not say which, nor how much of it was right.
 
     Args:
         body: the exact bytes that were sent, before any decoding.
         values: every value of the signature header; more than one is refused.
-        secrets: several while one is being replaced by the next.
+        secrets: several while one is being replaced by the next, or where repositories have their own.
+
+    Returns:
+        The places in `secrets` of those that signed; two names may hold the same value.
 
     Raises:
         BadConfig: a secret that would make every signature worthless.
         BadSignature: everything else.
     """
     check_secrets(secrets)
-    check_signature(body, values, secrets)
+    return check_signature(body, values, secrets)
 
 
-def check_signature(body: bytes, values: Sequence[str], secrets: Sequence[bytes]) -> None:
+def check_signature(body: bytes, values: Sequence[str], secrets: Sequence[bytes]) -> tuple[int, ...]:
     """The same, whatever the secrets are worth."""
     if len(values) != 1 or not SIGNED.fullmatch(values[0]):
         raise BadSignature(NOT_OURS)
-    if not signed_by_any(body, values[0].encode("ascii"), secrets):
+    signers = signed_by(body, values[0].encode("ascii"), secrets)
+    if not signers:
         raise BadSignature(NOT_OURS)
+    return signers
 
 
 def check_secrets(secrets: Sequence[bytes]) -> None:
@@ -62,13 +67,11 @@ def check_secrets(secrets: Sequence[bytes]) -> None:
             raise BadConfig("a webhook secret contains a NUL byte: make one with `openssl rand -hex 32`")
 
 
-def signed_by_any(body: bytes, value: bytes, secrets: Sequence[bytes]) -> bool:
-    """Whether one of the secrets made `value`; every secret is tried, whatever came of those before."""
-    found = False
-    for secret in secrets:
-        # Compared as bytes: compare_digest raises on text that is not ASCII.
-        found |= hmac.compare_digest(signature(body, secret), value)
-    return found
+def signed_by(body: bytes, value: bytes, secrets: Sequence[bytes]) -> tuple[int, ...]:
+    """The places of the secrets that made `value`; every secret is tried, whatever came of those before."""
+    # Compared as bytes: compare_digest raises on text that is not ASCII.
+    made = [hmac.compare_digest(signature(body, secret), value) for secret in secrets]
+    return tuple(place for place, right in enumerate(made) if right)
 
 
 def signature(body: bytes, secret: bytes) -> bytes:

@@ -7,6 +7,7 @@ from chalicelib import providers
 from chalicelib.errors import BadDelivery
 from chalicelib.model import Delivery, EventKind, Provider, Pull
 from chalicelib.providers.github import MOST_COMMITS
+from chalicelib.providers.reading import FILES_BYTES, MOST_FILES
 
 A, B, ZERO = "a" * 40, "b" * 40, "0" * 40
 FORM = "application/x-www-form-urlencoded"
@@ -186,3 +187,37 @@ def test_a_form_that_is_not_called_one_is_no_json():
 )
 def test_a_form_that_is_not_exactly_one_payload_is_refused(body):
     refused(body, "star", content_type=(FORM,))
+
+
+# --- which files ------------------------------------------------------------------------------------
+
+
+def commit(**files):
+    return {"id": B, "author": {}} | files
+
+
+def test_the_files_of_a_push_are_all_that_its_commits_name_each_once():
+    commits = [commit(added=["a", "b"], removed=[]), commit(modified=["b"], removed=["c"])]
+    assert read(push(commits=commits)).files == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"commits": []},
+        {"commits": [commit(added=["a"]), commit()]},
+        {"commits": [commit(added=["a"])], "before": ZERO},
+        {"commits": [commit(added=["a"])], "forced": True},
+        {"commits": [commit(added=["a"])] * MOST_COMMITS},
+        {"commits": [commit(added=[f"file-{number}" for number in range(MOST_FILES + 1)])]},
+        {"commits": [commit(added=["x" * FILES_BYTES])]},
+    ],
+    ids=["none", "empty", "merge", "new", "forced", "truncated", "many", "long"],
+)
+def test_where_a_payload_does_not_name_every_file_nobody_pretends_that_it_does(fields):
+    assert read(push(**fields)).files is None
+
+
+def test_a_list_of_files_that_is_none_is_refused():
+    assert "commits[0].added[1] is not text" in refused(push(commits=[commit(added=["a", 1])]))

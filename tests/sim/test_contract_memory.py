@@ -185,7 +185,9 @@ def deployed(fate, *, ours):
     if ours:
         world.beanstalk = MemoryBeanstalk(world.clock, page=2)
         world.beanstalk.add_environment("crm-production", "crm", label="v1", fate=fate)
-        world.beanstalk.create_application_version(ApplicationName="crm", VersionLabel="v2", SourceBundle={})
+        world.beanstalk.create_application_version(
+            ApplicationName="crm", VersionLabel="v2", SourceBundle={}, Process=True
+        )
     world.clock.pass_(5)
     ended = world.to_the_end()
     return ended.state, ended.reason, ended.previous_label
@@ -203,15 +205,16 @@ def test_a_deployment_ends_as_with_the_deployers_own_elastic_beanstalk(fate, sta
 def test_elastic_beanstalk_remembers_what_ran_when_and_what_was_asked_of_it(agenda):
     beanstalk = MemoryBeanstalk(agenda.now)
     beanstalk.add_environment("crm-production", "crm", label="v1", takes_s=60)
-    beanstalk.create_application_version(ApplicationName="crm", VersionLabel="v2", SourceBundle={})
+    beanstalk.create_application_version(ApplicationName="crm", VersionLabel="v2", SourceBundle={}, Process=True)
     asked = {"ApplicationName": "crm", "EnvironmentName": "crm-production", "VersionLabel": "v2"}
+    agenda.wait(5)
     beanstalk.update_environment(**asked)
     with pytest.raises(ClientError, match="Must be Ready"):
         beanstalk.update_environment(**asked)
     agenda.wait(100)
     beanstalk.settle()
     began = agenda.now() - timedelta(seconds=100)
-    history = [(began, "v1"), (began + timedelta(seconds=60), "v2")]
+    history = [(began - timedelta(seconds=5), "v1"), (began + timedelta(seconds=60), "v2")]
     assert beanstalk.environments["crm-production"].history == history
     assert beanstalk.updates == {("crm-production", "v2"): 1}
     assert [event["EventDate"] for event in beanstalk.events] == [began, began + timedelta(seconds=60)]

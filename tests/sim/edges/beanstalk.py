@@ -108,18 +108,14 @@ class MemoryBeanstalk:
         return {**described, "VersionLabel": environment.label} if environment.label else described
 
     def _versions(self, asked):
-        application, now = asked["ApplicationName"], self._clock()
-        found = [
-            self.versions[application, label]
-            for label in asked["VersionLabels"]
-            if (application, label) in self.versions
-        ]
-        return {
-            "ApplicationVersions": [
-                {**fields, "Status": "PROCESSED" if now >= processed_at else "PROCESSING"}
-                for fields, processed_at in found
-            ]
-        }
+        places = [(asked["ApplicationName"], label) for label in asked["VersionLabels"]]
+        return {"ApplicationVersions": [self._version(place) for place in places if place in self.versions]}
+
+    def _version(self, place):
+        fields, processed_at = self.versions[place]
+        if processed_at is None:
+            return {**fields, "Status": "UNPROCESSED"}
+        return {**fields, "Status": "PROCESSED" if self._clock() >= processed_at else "PROCESSING"}
 
     def _create(self, asked):
         application, label = asked["ApplicationName"], asked["VersionLabel"]
@@ -128,9 +124,10 @@ class MemoryBeanstalk:
         if (application, label) in self.versions:
             raise _wrong("CreateApplicationVersion", f"Application Version {label} already exists.")
         fields = {name: value for name, value in asked.items() if name not in {"Process", "AutoCreateApplication"}}
-        self.versions[application, label] = fields, self._clock() + timedelta(seconds=self._processing_s)
+        processed_at = self._clock() + timedelta(seconds=self._processing_s) if asked.get("Process") else None
+        self.versions[application, label] = fields, processed_at
         self.made[application, label] += 1
-        return {"ApplicationVersion": {**fields, "Status": "UNPROCESSED"}}
+        return {"ApplicationVersion": self._version((application, label))}
 
     def _events(self, asked):
         """Newest first."""
@@ -150,11 +147,14 @@ class MemoryBeanstalk:
         if name not in self.environments or self.environments[name].application != asked["ApplicationName"]:
             raise _wrong("UpdateEnvironment", f"No Environment found for EnvironmentName = '{name}'.")
         environment = self._now(name)
+        if (environment.application, label) not in self.versions:
+            raise _wrong("UpdateEnvironment", f"No Application Version named '{label}' found.")
+        if self._version((environment.application, label))["Status"] == "PROCESSING":
+            text = f"Application version {label} cannot be deployed: its status is PROCESSING."
+            raise _wrong("UpdateEnvironment", text)
         if environment.status != "Ready":
             text = f"Environment named {name} is in an invalid state for this operation. Must be Ready."
             raise _wrong("UpdateEnvironment", text)
-        if (environment.application, label) not in self.versions:
-            raise _wrong("UpdateEnvironment", f"No Application Version named '{label}' found.")
         self.updates[name, label] += 1
         self.occupy(name, environment.takes_s, goal=label)
         return self._described(name, environment)

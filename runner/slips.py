@@ -1,0 +1,139 @@
+"""Pipelines in normal form in; what cannot be meant, and what may not be, out: each with its path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from chalicelib.fit import placeholders
+from chalicelib.globs import capture, captures, covers, is_literal
+from chalicelib.model import Json
+from chalicelib.providers.reading import NOT_A_REF
+from runner.yaml_places import Path
+
+Form = Mapping[str, Json]
+Slip = tuple[Path, str]
+
+_OF_REFS = ("push", "branch", "tag", "pull_request")
+_WILD = re.compile(r"\*+|\?")
+# As `Sink.IMAGE` of chalicelib/fit.py, and a tag.
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_TAGGED = re.compile(rf"(?!localhost/|[^/]*[.:][^/]*/){_PART}(?:/{_PART})*:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}")
+
+
+def wrong(form: Form) -> Iterator[Slip]:
+    """Why a pipeline could never do what it says."""
+    one = is_literal(form["repository"])
+    for kind in ("image", "schedule"):
+        if kind in form["triggers"] and not one:
+            yield ("trigger", kind), "it is for one repository, and this pipeline's is a pattern of many"
+    if "repository_id" in form and not one:
+        yield ("repository_id",), "it is one repository's, and this pipeline's is a pattern of many"
+    if form["map"] and not captures(form["repository"]):
+        yield ("map",), "maps what the repository's captures catch, and it has none"
+    if one and any(_is_excepted(form["repository"], name) for name in form["except"]):
+        yield ("except",), f"excepts {form['repository']} itself: this pipeline would never run"
+    for kind, trigger in form["triggers"].items():
+        yield from _unreachable(kind, trigger)
+
+
+def _unreachable(kind: str, trigger: Form) -> Iterator[Slip]:
+    """The globs that nothing can ever match."""
+    excepted = trigger.get("except", [])
+    for index, glob in enumerate(trigger.get("names", [])):
+        path = ("trigger", kind, "names", index)
+        by = next((other for other in excepted if covers(other, glob)), None)
+        if by is not None:
+            yield path, f"can never match: everything that fits {glob} is excepted by {by}"
+        elif kind in _OF_REFS and NOT_A_REF.search(_WILD.sub("x", glob)):
+            yield path, f"can never match: git lets no {'tag' if kind == 'tag' else 'branch'} be called {glob}"
+        elif kind == "image" and not _is_image(glob):
+            yield (
+                path,
+                f"can never match {glob}: write an image with its tag and no registry, 2pisoftware/cmfive:latest",
+            )
+    for index, glob in enumerate(trigger.get("paths", [])):
+        if glob.startswith(("/", "./")) or glob.endswith("/") or "//" in glob:
+            right = re.sub("/+", "/", glob.removeprefix(".")).strip("/") + ("/**" if glob.endswith("/") else "")
+            yield ("trigger", kind, "paths", index), f"can never match a file of the repository; did you mean {right}?"
+
+
+def _is_image(glob: str) -> bool:
+    """Whether an image with its tag can fit; a wildcard may stand for the colon between them too."""
+    tried = (_WILD.sub("x", glob), *(f"{glob[: at.start()]}x:x{glob[at.end() :]}" for at in _WILD.finditer(glob)))
+    return any(_TAGGED.fullmatch(_WILD.sub("x", one)) for one in tried)
+
+
+def doubtful(form: Form) -> Iterator[Slip]:
+    """What may be meant, and is more often a slip."""
+    words = [step["action"] for step in form["steps"]]
+    for index, word in enumerate(words):
+        if word.startswith("deploy_") and "test" not in words[:index]:
+            yield ("steps", index, word), "goes live untested: no test stands before it"
+    repository = form["repository"]
+    forge, _, pattern = repository.partition("/")
+    owner = pattern.partition("/")[0]
+    for index, name in enumerate(form["except"]):
+        full = name if "/" in name else f"{owner}/{name}"
+        if capture(pattern, full) is None:
+            yield ("except", index), f"excepts nothing: {forge}/{full} is not {repository}"
+
+
+def _is_excepted(repository: str, name: str) -> bool:
+    full_name = repository.partition("/")[2].lower()
+    return name.lower() in {full_name, full_name.partition("/")[2]}
+
+
+# --- circles of images ----------------------------------------------------------------------------
+
+
+def circle(forms: Sequence[Form]) -> list[str] | None:
+    """The pipelines of which each pushes what starts the next, and the last what starts the first; None = none do.
+
+    An image whose tag a placeholder makes counts where the trigger takes every such tag.
+    """
+    follows = {one["name"]: [other["name"] for other in forms if _starts(one, other)] for one in forms}
+    for name in follows:
+        found = _way(follows, name)
+        if found:
+            return found
+    return None
+
+
+def _way(follows: Mapping[str, Sequence[str]], start: str) -> list[str] | None:
+    """The shortest way from a pipeline back to it."""
+    ways, seen = [[start]], set[str]()
+    for way in ways:
+        for after in follows[way[-1]]:
+            if after == start:
+                return way
+            if after not in seen:
+                seen.add(after)
+                ways.append([*way, after])
+    return None
+
+
+def _starts(one: Form, other: Form) -> bool:
+    trigger = other["triggers"].get("image")
+    if trigger is None:
+        return False
+    return any(
+        any(covers(glob, pushed) for glob in trigger["names"])
+        and not any(covers(glob, pushed) for glob in trigger.get("except", []))
+        for pushed in _pushed(one)
+    )
+
+
+def _pushed(form: Form) -> Iterator[str]:
+    """The images with tags that a pipeline pushes, `*` for each placeholder."""
+    for step in form["steps"]:
+        if step["action"] == "push":
+            for tag in step["settings"]["tags"]:
+                yield f"{_globbed(step['settings']['image'])}:{_globbed(tag)}"
+
+
+def _globbed(value: Json) -> str:
+    text: str = value["template"] if isinstance(value, dict) else value
+    for one in placeholders(text):
+        text = text.replace(str(one), "*")
+    return text
