@@ -47,6 +47,8 @@ class Actions:
         del settings
         commit = context.job.event.commit
         context.checkout(context.job.source.name, context.job.event.ref, commit, context.folder)
+        if self._world.nightly:
+            self._world.nightly.builds(context.run, commit)
         fate = self._fate(commit)
         if fate == "deadly":
             self._world.dies(self._process, "the build kills its runner")

@@ -19,17 +19,19 @@ class Forge:
     """One repository, as git has it.
 
     Args:
-        people: commit -> the address of whoever pushed it.
+        salt: what becomes of a commit in a build follows from its sha, and no two schedules shall have the same.
+
+    `people`: commit -> the address of whoever pushed it.
     """
 
-    def __init__(self, repository=REPOSITORY):
-        self.repository = repository
+    def __init__(self, repository=REPOSITORY, salt=0):
+        self.repository, self._salt = repository, salt
         self.parents, self.refs, self.people = {}, {}, {}
 
     def commit(self, ref, who, *, onto=None):
         """A new commit at the tip of a ref; on top of `onto`, or of where the ref stands."""
         parent = onto or self.refs.get(ref)
-        said = f"{self.repository}.{len(self.parents)}.{parent}"
+        said = f"{self._salt}.{self.repository}.{len(self.parents)}.{parent}"
         sha = hashlib.sha1(said.encode(), usedforsecurity=False).hexdigest()
         self.parents[sha] = parent
         self.people[sha] = who

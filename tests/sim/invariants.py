@@ -13,6 +13,7 @@ from tests.sim.errors import Broken
 from tests.sim.scripts import check_scripts
 from tests.sim.shares import Shares
 
+_OPERATORS = "ops@2pisoftware.com"
 _ENDS = frozenset(str(end) for end in ENDS)
 
 
@@ -33,6 +34,8 @@ class Watch:
                 self._check(old, item)
         elif place[0] == "dead" and item["kind"] == "run" and place not in self._world.cloud.table.items:
             self._world.people.operators.letter(item)
+        elif place[0] == "schedules":
+            self._world.nightly.looked(item)
         self._keep(place, item, keys)
 
     def _check(self, old, new):
@@ -100,6 +103,8 @@ def check(world):
     _the_newest_push_is_what_there_is(world, runs)
     _environments_are_updated_once(world)
     check_scripts(world, runs)
+    if world.nightly:
+        world.nightly.check(runs)
     _nothing_lies_about(world)
 
 
@@ -152,9 +157,10 @@ def _everybody_is_told(world, runs):
     told = Counter((mail.to, mail.run) for mail in world.outbox)
     for run in runs.values():
         event = run.job.event
+        to = event.pusher.email or _OPERATORS
         covering = [one for one in runs.values() if one.id == run.id or run.id in one.handed]
-        if not any(told[event.pusher.email, one.id] for one in covering):
-            raise Broken(f"{event.pusher.email} never heard of {run.id} ({run.state}, {run.reason})")
+        if not any(told[to, one.id] for one in covering):
+            raise Broken(f"{to} never heard of {run.id} ({run.state}, {run.reason})")
     for (to, run_id), times in told.items():
         if times > 1 + world.troubles:
             raise Broken(f"{to} was told of {run_id} {times} times")

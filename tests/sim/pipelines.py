@@ -1,4 +1,4 @@
-"""The ci.yml of the simulation, as it would be compiled: two repositories, a branch each, and tags that go live."""
+"""The ci.yml of the simulation, as it would be compiled: two repositories, tags that go live, a schedule."""
 
 import json
 from functools import cache
@@ -16,19 +16,24 @@ SOURCES = {
     "release": f"github.com/{REPOSITORY}",
     "tools": f"github.com/{OTHER_REPOSITORY}",
     "standing": f"github.com/{OTHER_REPOSITORY}",
+    "nightly": f"github.com/{OTHER_REPOSITORY}",
 }
 """Pipeline -> the repository that it is of, `forge/owner/name`."""
 
 
 @cache
-def form(supersede, retry):
+def form(supersede, retry, cron):
     """What `tau compile` would have written.
 
     Args:
         supersede: of every pipeline.
         retry: of the script.
+        cron: when `nightly` is due; None = there is no such pipeline.
     """
+    schedule = {"schedule": {"cron": cron, "timezone": "UTC", "ref": "develop"}}
+    nightly = [_pipeline("nightly", schedule, [_build(TOOLS)], supersede)] if cron else []
     return compiled(
+        *nightly,
         _pipeline("app", {"push": {"names": ["develop"]}}, [_build(IMAGE), _push("branch")], supersede),
         _pipeline("release", {"tag": {"names": ["*"]}}, [_build(IMAGE), _push("tag"), _deploy()], supersede),
         _pipeline("standing", {"image": {"names": [f"{IMAGE}:develop"]}}, [_build(STANDING)], supersede),
@@ -37,9 +42,9 @@ def form(supersede, retry):
 
 
 @cache
-def config(supersede, retry):
+def config(supersede, retry, cron):
     """The same, read."""
-    return parse(json.loads(json.dumps(form(supersede, retry))))
+    return parse(json.loads(json.dumps(form(supersede, retry, cron))))
 
 
 def in_force(compiled_form):

@@ -142,9 +142,9 @@ def announced_too_early():
 
 PLANTED = {
     "acknowledged early": (acknowledged_early, "was deleted while it was"),
-    "no fence": (no_fence, "moved back and forth|went from|and changed|never heard of"),
+    "no fence": (no_fence, "moved back and forth|went from|and changed|never heard of|was begun 2 times"),
     "wall-clock lease": (wall_clock_lease, "was taken from"),
-    "no guard against copies": (no_guard_against_copies, "one body, 2 runs"),
+    "no guard against copies": (no_guard_against_copies, "one (body|moment), 2 runs"),
     "forgotten hand-over": (forgotten_hand_over, "never heard of"),
     "a repository may take all": (a_repository_may_take_all, "takes run.* beside"),
     "everybody is left alone": (everybody_is_left_alone, "none of its repository killed a runner"),

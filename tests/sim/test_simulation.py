@@ -33,10 +33,11 @@ def test_nothing_is_lost_nothing_is_done_twice_and_nobody_is_left_guessing(reque
     # It tried what it says that it tries.
     for fault in ("killed before", "killed after", "frozen before", "frozen after", "throttled", "answer lost"):
         assert happened[f"fault: {fault}"] > SCHEDULES / 100
-    for end in ("passed", "errored", "cancelled", "superseded"):
+    for end in ("passed", "failed", "errored", "cancelled", "superseded"):
         assert happened[f"run: {end}"] > SCHEDULES / 200
     assert happened["taken over"] > SCHEDULES / 10
     assert happened["scripts begun"] > SCHEDULES / 10
+    assert happened["schedules fired"] > SCHEDULES / 20
     assert happened["redriven"] > SCHEDULES / 100
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import MailDelayed, TauError
+from chalicelib.firing import fire
 from chalicelib.records.table import Put
 from chalicelib.settings import Settings
 from chalicelib.ticker import tick
@@ -22,6 +23,7 @@ from tests.sim.errors import Broken
 from tests.sim.faults import Faults, Odds
 from tests.sim.forge import OTHER_REPOSITORY, REPOSITORY, SECRET, Forge, Workspace
 from tests.sim.invariants import Watch, all_over, check, runs_of
+from tests.sim.nightly import CRON, Nightly
 from tests.sim.people import People
 from tests.sim.pipelines import ENVIRONMENT, HOST, IMAGE, config, form, in_force
 from tests.sim.scheduler import Flag, Process, Scheduler, SimPace
@@ -76,7 +78,7 @@ class World:
         )
         self.cloud.put_secret("hook-test", SECRET)
         self.cloud.beanstalk.add_environment(ENVIRONMENT, "app", takes_s=5 + self.random() * 30)
-        self.forges = {name: Forge(name) for name in (REPOSITORY, OTHER_REPOSITORY)}
+        self.forges = {name: Forge(name, seed) for name in (REPOSITORY, OTHER_REPOSITORY)}
         self.forge = self.forges[REPOSITORY]
         self.hosts = [self.cloud.engine() for _ in range(1 + (self.random() < 0.5))]
         self.runners, self.broke, self.died = {}, {}, set()
@@ -87,9 +89,10 @@ class World:
         self._news = Flag(self.scheduler)
         self.jobs = self.dice.choice([1, 2, 4])
         self.supersede = self.dice.choice(["queued", "queued", "running", "never"])
-        retry = self.dice.choice(["never", "never", "safe"])
-        self.config = config(self.supersede, retry)
-        for item in in_force(form(self.supersede, retry)):
+        self.nightly = Nightly(self) if self.dice.random() < 0.12 else None
+        chosen = self.supersede, self.dice.choice(["never", "never", "safe"]), CRON if self.nightly else None
+        self.config = config(*chosen)
+        for item in in_force(form(*chosen)):
             self.cloud.table._write(Put(item))
         self.branch_tags = {} if self.supersede == "never" else {"refs/heads/develop": "develop"}
         self.people = People(self)
@@ -121,7 +124,10 @@ class World:
     def start_all(self):
         for number in range(2):
             self._start_runner(number % len(self.hosts), f"runner-{number}")
-        self._start_ticker()
+        for _ in range(2 if self.nightly else 1):
+            self._start_ticker()
+        if self.nightly:
+            self.nightly.start()
         self.people.start()
 
     def _start_runner(self, host, name):
@@ -196,13 +202,15 @@ class World:
             pace.sleep(60)
             try:
                 tick(edge, pace.now())
+                if self.nightly:
+                    fire(edge, self.config, pace.now(), self.people.new_id)
             except (ClientError, BotoCoreError, TauError):
                 continue  # the schedule comes again
 
     # --- the schedule -----------------------------------------------------------------------------
 
     def over(self):
-        return self.people.busy <= 0 and all_over(self)
+        return self.people.busy <= 0 and all_over(self) and (self.nightly is None or self.nightly.is_over())
 
     def run(self):
         """The whole schedule; raises what does not hold."""
@@ -228,6 +236,7 @@ class World:
         counted.update({"taken over": self.watch.takings, "mails": len(self.outbox)})
         counted.update({"deployments begun": sum(self.cloud.beanstalk.updates.values())})
         counted.update({"scripts begun": sum(self.commands.begun.values())})
+        counted.update({"schedules fired": sum(item["pipeline"] == "nightly" for item in runs_of(self).values())})
         counted.update({"redriven": len(self.people.operators.redriven)})
         return counted
 
