@@ -105,7 +105,7 @@ def test_a_ci_json_that_is_missing_or_strange_asks_to_be_compiled_again(folder, 
 
 def test_the_projects_own_ci_json_is_fresh_and_names_its_pipelines():
     assert [pipeline.name for pipeline in load().pipelines] == [
-        *("cmfive", "cmfive-dev", "crm", "crm-dev"),
-        *("crm-on-cmfive", "crm-dev-on-cmfive-dev", "testrunner"),
+        *("cmfive", "cmfive-release", "cmfive-dev", "cmfive-feature"),
+        *("crm", "crm-release", "crm-dev", "crm-on-cmfive", "testrunner"),
         "deployments",
     ]
