@@ -20,7 +20,7 @@ _RUNNERS = "runner"
 
 
 @dataclass(frozen=True)
-class PushedImage:
+class RegistryImage:
     """An image that this installation pushed: `name` with its registry, by digest."""
 
     name: str
@@ -57,7 +57,7 @@ class SundryRecords:
 
     table: Table
 
-    def put_image(self, image: PushedImage) -> None:
+    def put_image(self, image: RegistryImage) -> None:
         """Write down what was pushed; a second time adds tags."""
         place = f"image#{hashlib.sha256(image.name.encode()).hexdigest()}", image.digest
         values: dict[str, Json] = {

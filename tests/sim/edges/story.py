@@ -19,7 +19,7 @@ from chalicelib.model import (
 )
 from chalicelib.records.deliveries import Accepted
 from chalicelib.records.runs import new_run
-from chalicelib.records.sundry import PushedImage
+from chalicelib.records.sundry import RegistryImage
 from tests.installation import NOW, event, job, run
 
 _RUNS = 12
@@ -266,7 +266,7 @@ class Story:
 
     def _put_image(self):
         tags = ["latest", "v1", "v2"][: self._random.randrange(4)]
-        image = PushedImage("docker.io/2pi/x", "sha256:1", "01R", "c" * 40, tags, self._now)
+        image = RegistryImage("docker.io/2pi/x", "sha256:1", "01R", "c" * 40, tags, self._now)
         return lambda store: store.put_image(image)
 
     def _put_runner(self):
