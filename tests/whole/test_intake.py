@@ -182,7 +182,7 @@ def test_a_branch_that_was_deleted_starts_nothing_and_says_why(installation, web
     payload = json.loads(webhook.body)
     gone = {"before": payload["after"], "after": "0" * 40, "deleted": True, "created": False, "head_commit": None}
     body = json.dumps({**payload, **gone, "commits": []}).encode()
-    assert answered_without_a_run(signed(installation, body)) == "a deleted branch starts nothing"
+    assert answered_without_a_run(signed(installation, body)) == "a deleted branch, and this pipeline answers to: push"
 
 
 def test_a_tag_of_the_application_starts_nothing_and_says_why(installation, webhook, answered_without_a_run):
