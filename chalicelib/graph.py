@@ -138,7 +138,7 @@ def pushed(run: Run, results: Mapping[str, StepResult]) -> tuple[PushedImage, ..
         digests: Mapping[str, str] = result.facts.get("digests", {})
         name = result.facts.get("image", {}).get("name", "")
         for tag in result.facts.get("moved", ()):
-            for registry, digest in list(digests.items())[:1]:
+            for registry, digest in sorted(digests.items())[:1]:
                 image = PushedImage(registry, name, tag, digest, run.id, chain, rebuild=rebuilds(job))
                 found.setdefault((name, tag), image)
     return tuple(found.values())

@@ -50,14 +50,35 @@ def rivals(run: Run, others: Iterable[Run]) -> list[Run]:
         if other.id != run.id
         and other.job.pipeline == run.job.pipeline
         and other.job.event.line == own.line
-        and (other.job.event.commit is None) == (own.commit is None)
-        and (own.commit is None or other.job.event.commit != own.commit)
+        and (_by_order(run, other) or _by_commit(run, other))
         and not _is_chosen(other.job.event)
         and other.state not in GAVE_UP
         # Whether it builds at all is not known yet; where it does not, what this one brings would never be built.
         and not other.job.paths
-        and (other.id > run.id or not _in_turn(run.job))
+        # A rebuild does less: it does not go live. And more: what stands on it is built again.
+        and _is_rebuild(other.job.event) == _is_rebuild(own)
     ]
+
+
+def _by_order(run: Run, other: Run) -> bool:
+    """Whether the other, a newer one, comes later in what it builds: a tag, or the newest commit whenever it begins."""
+    if other.id < run.id:
+        return False
+    if _is_tag(run.job):
+        return commit_of(other) != commit_of(run) or commit_of(run) is None
+    return run.job.event.commit is None and other.job.event.commit is None
+
+
+def _by_commit(run: Run, other: Run) -> bool:
+    """Whether it is for the commits to say: both are known by now."""
+    return (
+        not _is_tag(run.job) and None not in {commit_of(run), commit_of(other)} and commit_of(run) != commit_of(other)
+    )
+
+
+def commit_of(run: Run) -> str | None:
+    """What it builds, as far as anybody knows."""
+    return pinning.job_of(run).event.commit
 
 
 def successor(run: Run, candidates: Sequence[Run], ancestry: Callable[[], Ancestry]) -> Run | None:
@@ -70,19 +91,17 @@ def successor(run: Run, candidates: Sequence[Run], ancestry: Callable[[], Ancest
         candidates: `rivals` of the run.
         ancestry: asked only where it counts.
     """
-    if not candidates or _in_turn(run.job):
-        return _newest(candidates)
-    branch, commit = ancestry(), run.job.event.commit or ""
+    next_ones = [other for other in candidates if _by_order(run, other)]
+    rest = [other for other in candidates if other not in next_ones]
+    if next_ones or not rest:
+        return _newest(next_ones)
+    branch, commit = ancestry(), commit_of(run) or ""
     if branch.tip in {None, commit}:
         return None
     # Forced away: no newer commit can hold it, and whatever was pushed later has replaced it.
     gone = not branch.is_ancestor(commit, branch.tip or "")
     return _newest(
-        [
-            other
-            for other in candidates
-            if branch.is_ancestor(commit, other.job.event.commit or "") or (gone and other.id > run.id)
-        ]
+        [other for other in rest if branch.is_ancestor(commit, commit_of(other) or "") or (gone and other.id > run.id)]
     )
 
 
@@ -138,9 +157,8 @@ def _is_chosen(event: Event) -> bool:
     return event.kind is EventKind.MANUAL and event.commit is not None
 
 
-def _in_turn(job: Job) -> bool:
-    """Whether the order of the runs is the order of what they build."""
-    return _is_tag(job) or job.event.commit is None
+def _is_rebuild(event: Event) -> bool:
+    return event.image is not None and event.pipeline is not None
 
 
 def _is_tag(job: Job) -> bool:

@@ -80,7 +80,7 @@ class Claim:
         run = self._run
         if run.attempts >= MOST_ATTEMPTS:
             reason = f"its runner died {run.attempts} times while it held this run"
-            return Ended(RunState.ERRORED, reason, _in_order(run.results))
+            return Ended(RunState.ERRORED, reason, _in_order(run))
         if run.epoch > 1:
             self._reap()
         return enact(run, self._tools, self.stopping, holding.followed)
@@ -150,9 +150,9 @@ class Claim:
             return self._handed_back()
         if run.stop and run.stop.state is RunState.CANCELLED:
             reason = "; ".join(filter(None, (cancelled_by(run.stop.by), halted.note)))
-            return Ended(RunState.CANCELLED, reason, _in_order(run.results))
+            return Ended(RunState.CANCELLED, reason, _in_order(run))
         if halted.why is Why.TOO_LONG:
-            return Ended(RunState.ERRORED, "; ".join(filter(None, (_TOO_LONG, halted.note))), _in_order(run.results))
+            return Ended(RunState.ERRORED, "; ".join(filter(None, (_TOO_LONG, halted.note))), _in_order(run))
         if halted.why is Why.ASKED and self._newer and not run.has_acted:
             return self._newer
         return self._handed_back()
@@ -179,7 +179,7 @@ class Claim:
         people = superseding.handed(run)
         if successor.ended or len({**successor.handed, **people}) > _MOST_HANDED:
             # Its mail is written already, or names enough people: this one's hear of it themselves.
-            return self._end(Ended(RunState.SUPERSEDED, outcome.reason, _in_order(run.results)))
+            return self._end(Ended(RunState.SUPERSEDED, outcome.reason, _in_order(run)))
         if not self._edge.store.supersede(run, successor, handed=people, reason=outcome.reason, now=now):
             return False
         log.info("ended", extra={"run": run.id, "state": RunState.SUPERSEDED, "reason": outcome.reason})
@@ -282,6 +282,14 @@ def _built(step: StepResult) -> bool:
     return step.action == "build" and step.status is StepStatus.PASSED
 
 
-def _in_order(results: Mapping[str, StepResult]) -> tuple[StepResult, ...]:
-    """A map comes out of the table in any order."""
-    return tuple(results[index] for index in sorted(results, key=int))
+def _in_order(run: Run) -> tuple[StepResult, ...]:
+    """Each step's result in its place, up to the last one that there is; what was left out before it as skipped.
+
+    A map comes out of the table in any order.
+    """
+    places = range(max(map(int, run.results), default=-1) + 1)
+    at = run.started_at or run.created_at
+    return tuple(
+        run.results.get(str(place)) or StepResult(run.job.steps[place].action, StepStatus.SKIPPED, at, at)
+        for place in places
+    )

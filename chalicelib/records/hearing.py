@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.model import Event, Verdict
+from ulid import ULID
+
+from chalicelib.model import Event, Run, Verdict
 from chalicelib.records.delivery_items import Accepted
 from chalicelib.records.refs import Ref, Stand, heard, moved, ref_place
 from chalicelib.records.table import Change, Place
@@ -44,12 +46,11 @@ def news_of(accepted: Accepted, known: Mapping[int, Stand]) -> Accepted:
     """The delivery without what its known events would start, and with the reason."""
     if not known:
         return accepted
-    events = [accepted.events[index] for index in known]
     verdicts = [
         tuple(_known_verdict(verdict, known[index]) for verdict in verdicts) if index in known else verdicts
         for index, verdicts in enumerate(accepted.verdicts)
     ]
-    runs = tuple(run for run in accepted.runs if run.job.event not in events)
+    runs = tuple(run for run in accepted.runs if event_of_run(run) not in known)
     before = tuple(dict.fromkeys(run for stand in known.values() for run in stand.runs))
     return replace(accepted, verdicts=tuple(verdicts), runs=runs, known=before)
 
@@ -61,6 +62,11 @@ def _known_verdict(verdict: Verdict, stand: Stand) -> Verdict:
     return replace(verdict, matched=False, reason=reason)
 
 
+def event_of_run(run: Run) -> int:
+    """Which of its delivery's events a run is of: its id says it, its job's event is fitted to what is built."""
+    return int.from_bytes(ULID.from_str(run.id).bytes[6:8])
+
+
 def is_known(verdicts: Sequence[Verdict]) -> bool:
     """Whether an event with these verdicts was no news: an earlier delivery has it too."""
     return any(verdict.reason.startswith(_FOUND_BEFORE) for verdict in verdicts)
@@ -69,7 +75,10 @@ def is_known(verdicts: Sequence[Verdict]) -> bool:
 def said_of(accepted: Accepted) -> list[tuple[Place, Event, tuple[str, ...]]]:
     """Each ref, what is said of it, and the runs that follow."""
     return [
-        (place, event, tuple(run.id for run in accepted.runs if run.job.event == event))
+        (
+            place,
+            accepted.events[indexes[-1]],
+            tuple(run.id for run in accepted.runs if event_of_run(run) == indexes[-1]),
+        )
         for place, indexes in spoken(accepted).items()
-        for event in [accepted.events[indexes[-1]]]
     ]

@@ -19,7 +19,7 @@ from chalicelib.records.table import Change, Place, Put, Table
 FORGOTTEN_AFTER = timedelta(days=30)
 """A ref that is gone leaves the table."""
 # They say what is to be built, not where anything stands.
-_NO_WORD = frozenset({EventKind.SCHEDULE, EventKind.MANUAL})
+_NO_WORD = frozenset({EventKind.IMAGE, EventKind.SCHEDULE, EventKind.MANUAL})
 _MOST_STANDS = 24
 
 _MOST_LOOSE = 8
@@ -111,6 +111,9 @@ def heard(ref: Ref | None, event: Event, delivery: str, now: datetime) -> tuple[
     ref = replace(ref, last=max(delivery, ref.last))
     # Webhooks do not say where a pull request's head was.
     if event.pull:
+        here = ref.trail[-1]
+        if after and here.at == after and here.found:
+            return ref, here
         return replace(ref, trail=_then(ref.trail, after)), None
     known = _known(ref, before, after)
     if known is not None:
