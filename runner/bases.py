@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from docker.errors import APIError, NotFound
+from docker.errors import APIError
 
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.graph import Base
 from runner import images, streams
 from runner.context import Context
+from runner.dockerfiles import bases
 from runner.registry import credentials
 
-# https://docs.docker.com/reference/dockerfile/#from
-_FROM = re.compile(
-    r"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(\S+)(?:[ \t]+AS[ \t]+(\S+))?[ \t]*$", re.IGNORECASE | re.MULTILINE
-)
-_ARG = re.compile(r"^[ \t]*ARG[ \t]+(\w+)=(\S*)[ \t]*$", re.IGNORECASE | re.MULTILINE)
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
 HUB = "docker.io"
 _NOT_THERE = ("not found", "manifest unknown")
-
-
-def bases(dockerfile: str, args: Mapping[str, str]) -> tuple[str, ...]:
-    """The images that its stages begin from, each once; neither `scratch` nor another stage of its own."""
-    first = _FROM.search(dockerfile)
-    values = dict(_ARG.findall(dockerfile[: first.start()])) if first else {}
-    values = {**values, **{name: value for name, value in args.items() if name in values}}
-
-    def value(found: re.Match[str]) -> str:
-        return values.get(found[1] or found[2]) or found[3] or ""
-
-    stages: set[str] = {"scratch"}
-    named: dict[str, None] = {}
-    for image, stage in _FROM.findall(dockerfile):
-        filled = _VARIABLE.sub(value, image)
-        if filled.lower() not in stages:
-            named[filled] = None
-        stages.add(stage.lower())
-    return tuple(named)
 
 
 def host_of(image: str) -> str:
@@ -88,8 +63,10 @@ def resolved(image: str, context: Context) -> Base | None:
     with images.answering():
         try:
             inspected = context.docker.api.inspect_image(image)
-        except NotFound:
-            return None
+        except APIError as error:
+            if error.is_client_error():
+                return None  # it is not there, or no name that the engine reads
+            raise
     host, (name, tag) = host_of(image), _split(image)
     plain = _without_host(name, host)
     digests = (one.partition("@") for one in inspected.get("RepoDigests") or ())

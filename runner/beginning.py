@@ -56,7 +56,10 @@ def init(
     tell = _answer("--tell", "Who is told (an email address)", tell, None, _email)
     text = first_ci_yml(Answers(forge, repository, image, registry, tell))
     compile_source(text.encode(), output.name)
-    output.write_text(text)
+    try:
+        output.write_text(text)
+    except OSError as error:
+        raise BadConfig(f"{output} cannot be written: {error.strerror}") from error
     click.echo(f"wrote {output}. Next: tau check --config {output}")
 
 

@@ -502,3 +502,11 @@ def test_an_image_is_built_again_by_its_own_pipeline_up_to_its_last_push_and_no_
 
 def test_a_pipeline_that_pushes_nothing_any_more_builds_nothing_again():
     assert rebuilt("build").verdicts[0].reason == "it pushes no image that could be built again"
+
+
+@given(st.permutations(range(4)))
+def test_planning_again_gives_the_same_whatever_was_planned_between(order):
+    rules = config(pipeline(), deployments(), crm(), PULLS)
+    events = [push(), push("feature/x"), of_image(), pulled()]
+    first = [plan(event, rules) for event in events]
+    assert [plan(events[index], rules) for index in order] == [first[index] for index in order]

@@ -32,6 +32,16 @@ from tests.running import stopping_soon, within
         ("FROM debian:${TAG:-11}\n", {"TAG": "13"}, ("debian:11",)),
         ("# FROM nothing\nRUN echo FROM nowhere\nFROM debian\n", {}, ("debian",)),
         ("RUN true\n", {}, ()),
+        ("ARG BASE\nFROM $BASE\n", {"BASE": "php:8"}, ("php:8",)),
+        ("ARG BASE\nFROM $BASE\n", {}, ()),
+        ('ARG B="a/b:1"\nFROM ${B}\n', {}, ("a/b:1",)),
+        ("ARG V=1 R=x/y\nFROM $R:$V\n", {}, ("x/y:1",)),
+        ("ARG V=8\nARG TAG=${V}-fpm\nFROM php:$TAG\n", {}, ("php:8-fpm",)),
+        ("FROM \\\n  # the base\n  php:8 \\\n  AS build\nFROM build\n", {}, ("php:8",)),
+        ('FROM php:8\nRUN mysql -e "SELECT 1 \\\n  FROM users"\n', {}, ("php:8",)),
+        ("FROM php:8\r\nRUN true\r\nFROM nginx\r\n", {}, ("php:8", "nginx")),
+        ("FROM 127.0.0.1:5000/x:1@sha256:00ff\nFROM !!\n", {}, ("127.0.0.1:5000/x:1@sha256:00ff",)),
+        ('ARG B="open\nFROM $B\nFROM php:8\n', {}, ("php:8",)),
     ],
 )
 def test_the_images_that_a_dockerfile_stands_on_are_found(dockerfile, args, expected):

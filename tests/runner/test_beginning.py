@@ -109,7 +109,7 @@ def test_at_a_terminal_what_no_option_says_is_asked_until_it_can_be_used(tmp_pat
     )
     assert done.returncode == 0, done.stdout
     assert "expected github.com or bitbucket.org" in done.stdout
-    assert "image: acme/shop" in (tmp_path / "ci.yml").read_text()
+    assert 'image: "acme/shop"' in (tmp_path / "ci.yml").read_text()
 
 
 def test_a_file_that_is_there_is_left_as_it_is(tau, tmp_path):
@@ -272,3 +272,12 @@ def test_it_passes_the_pipeline_of_deployments_as_it_stands(tau, lab, tmp_path, 
     else:
         assert actions.find("test").run(settings, made).status is StepStatus.PASSED
         assert ("ok    the page answers" in made.log.text) == bool(start)
+
+
+def test_a_place_where_nothing_can_be_written_is_named():
+    said = ("--forge", "github.com", "--repository", "a/b", "--image", "a/b", "--registry", "docker.io")
+    done = CliRunner().invoke(main, ["init", *said, "--tell", "a@b.com", "--output", "/nonexistent/ci.yml"])
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "tau: /nonexistent/ci.yml cannot be written: No such file or directory\n",
+    )

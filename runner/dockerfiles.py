@@ -1,0 +1,84 @@
+"""A Dockerfile's text in, the images that its stages begin from out.
+
+Source: https://docs.docker.com/reference/dockerfile/#from, #arg, #parser-directives
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+
+_INSTRUCTION = re.compile(r"([A-Za-z]+)\s+(.*)", re.DOTALL)
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
+# What could be an image's name; anything else is the engine's to complain of.
+_NAME = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_.-]+)?(@[a-z0-9]+:[0-9a-fA-F]+)?"
+)
+
+
+def bases(dockerfile: str, args: Mapping[str, str]) -> tuple[str, ...]:
+    """The images that its stages begin from, each once; neither `scratch` nor another stage of its own.
+
+    What cannot be read as a name is left out: the build says what is wrong with it.
+
+    Args:
+        args: the build's arguments; they count for what is declared before the first stage.
+    """
+    values: dict[str, str] = {}
+    stages: set[str] = {"scratch"}
+    named: dict[str, None] = {}
+    begun = False
+    for word, rest in _instructions(dockerfile):
+        if word == "ARG" and not begun:
+            _declare(rest, args, values)
+        elif word == "FROM":
+            begun = True
+            image, stage = _stage(rest, values)
+            if image.lower() not in stages and _NAME.fullmatch(image):
+                named[image] = None
+            stages.add(stage.lower())
+    return tuple(named)
+
+
+def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
+    """Each instruction's word and the rest of its line, which may go on over several."""
+    parts: list[str] = []
+    for line in dockerfile.splitlines():
+        text = line.strip()
+        # Also in the middle of an instruction these are passed over.
+        if not text or text.startswith("#"):
+            continue
+        if text.endswith("\\"):
+            parts.append(text[:-1])
+            continue
+        found = _INSTRUCTION.fullmatch(" ".join([*parts, text]).strip())
+        parts = []
+        if found:
+            yield found[1].upper(), found[2].strip()
+
+
+def _declare(rest: str, args: Mapping[str, str], values: dict[str, str]) -> None:
+    """One ARG, which may name several."""
+    try:
+        words = shlex.split(rest)
+    except ValueError:
+        return  # a quote without its end
+    for word in words:
+        name, equals, default = word.partition("=")
+        if name in args:
+            values[name] = args[name]
+        elif equals:
+            values[name] = _filled(default, values)
+
+
+def _stage(rest: str, values: Mapping[str, str]) -> tuple[str, str]:
+    """The image of a FROM, and what its stage is called."""
+    words = [word for word in rest.split() if not word.startswith("--")]
+    image = _filled(words[0], values) if words else ""
+    is_named = len(words) == 3 and words[1].lower() == "as"  # noqa: PLR2004 - image AS name
+    return image, words[2] if is_named else ""
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    return _VARIABLE.sub(lambda found: values.get(found[1] or found[2]) or found[3] or "", text)
