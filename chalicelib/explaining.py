@@ -142,8 +142,10 @@ def _hints(
     """What to look at, most likely first."""
     about = list(_about_repository(meant, edge, config, now)) if meant else []
     runners = "" if living else " No runner lives either: tau runners."
+    newest = () if meant else ("of a push only the newest commit is known by its hash: ask for owner/name@branch",)
     return (
         *about,
+        *newest,
         "the webhook's page at the forge: was it sent, and what was it answered? 401: its secret is not the one in Tau",
         f"{_last_delivery(edge, now)}{runners}",
         "tau reconcile asks the forge for what no webhook said",

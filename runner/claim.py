@@ -99,7 +99,7 @@ class Claim:
         try:
             self._newer = replaced(run, self._tools)
             if self._newer:
-                self.stopping.ask(Why.ASKED)
+                self.stopping.ask(Why.SUPERSEDED)
                 return
             self._edge.store.obey_no_more(run)
         except (TauError, ClientError, BotoCoreError) as error:
@@ -153,7 +153,7 @@ class Claim:
             return Ended(RunState.CANCELLED, reason, _in_order(run))
         if halted.why is Why.TOO_LONG:
             return Ended(RunState.ERRORED, "; ".join(filter(None, (_TOO_LONG, halted.note))), _in_order(run))
-        if halted.why is Why.ASKED and self._newer and not run.has_acted:
+        if halted.why is Why.SUPERSEDED and self._newer and not run.has_acted:
             return self._newer
         return self._handed_back()
 

@@ -12,19 +12,21 @@ from enum import StrEnum
 class Why(StrEnum):
     """Why a claim stops early.
 
-    *lost*: another epoch has the run; nothing may be written. *asked*: the record says cancel, or a newer run takes its
-    place. *too long*: its steps went on past every limit of their own, and SQS will not keep its message hidden any
-    longer. *handed back*: this runner stops, and another one goes on.
+    *lost*: another epoch has the run; nothing may be written. *asked*: the record says cancel. *superseded*: a newer
+    run takes its place, if this one has not begun what must not be left half done. *too long*: its steps went on past
+    every limit of their own, and SQS will not keep its message hidden any longer. *handed back*: this runner stops, and
+    another one goes on.
     """
 
     LOST = "lost"
     ASKED = "asked"
     TOO_LONG = "too_long"
+    SUPERSEDED = "superseded"
     HANDED_BACK = "handed_back"
 
 
 # Who asks for a run's end does not want another runner to go on with it; of a lost claim nothing may be written at all.
-_WEIGHT = {Why.HANDED_BACK: 0, Why.TOO_LONG: 1, Why.ASKED: 2, Why.LOST: 3}
+_WEIGHT = {Why.HANDED_BACK: 0, Why.SUPERSEDED: 1, Why.TOO_LONG: 2, Why.ASKED: 3, Why.LOST: 4}
 
 
 class Stopped(BaseException):

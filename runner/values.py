@@ -15,7 +15,7 @@ _KNOWN = (
     ("a token of Bitbucket", re.compile(r"\b(?:ATBB|ATCTT3x|ATATT3x)[A-Za-z0-9_=-]{20,}")),
     ("a token of Slack", re.compile(r"\bxox[abeprs]-[A-Za-z0-9-]{10,}")),
     ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")),
-    ("an address with a password in it", re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@{}]+@")),
+    ("an address with a password in it", re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^/\s:@]+:[^/\s@{}]+@")),
 )
 # A digest is no secret, nor is a commit.
 _PUBLIC = re.compile(r"sha256:[0-9a-f]{64}")

@@ -191,13 +191,17 @@ def begin(settings: Settings, context: Context, enact: Enact) -> None:
 
 @contextlib.contextmanager
 def to_the_end(context: Context) -> Iterator[Stopping]:
-    """A wish to stop that leaves out the one that would hand the script to another runner: that one could not go on."""
+    """A wish to stop that leaves out those that can wait for the script's end.
+
+    One that would hand it to another runner: that one could not go on. One for the sake of a newer run, which may come
+    when the script has just begun: then this run does not give way any more.
+    """
     own = Stopping()
 
     def forward() -> None:
         why = context.stopping.why
-        if why is Why.HANDED_BACK:
-            context.log.line("this runner is to stop, and waits for the script: it must not be begun twice")
+        if why in {Why.HANDED_BACK, Why.SUPERSEDED}:
+            context.log.line("this run is to stop, and waits for the script: it must not be begun twice")
         elif why is not None:
             own.ask(why)
 

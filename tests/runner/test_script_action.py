@@ -207,12 +207,13 @@ def test_a_script_is_ended_for_whoever_asks_for_its_end(step, retry, why):
     assert getattr(stopped.value, "__notes__", []) == ([said] if retry == "never" else [])
 
 
-def test_a_script_that_must_not_run_twice_is_not_handed_to_another_runner(step):
+@pytest.mark.parametrize("why", [Why.HANDED_BACK, Why.SUPERSEDED])
+def test_a_script_that_must_not_run_twice_is_not_handed_to_another_runner(step, why):
     stopping = Stopping()
-    with stopping_soon(stopping, Why.HANDED_BACK):
+    with stopping_soon(stopping, why):
         result = step.run("sleep 2; echo done", stopping=stopping)
     assert (result.status, step.log.text) == (StepStatus.PASSED, "done\n")
-    assert step.log.ours[-1] == "this runner is to stop, and waits for the script: it must not be begun twice"
+    assert step.log.ours[-1] == "this run is to stop, and waits for the script: it must not be begun twice"
 
 
 def test_a_script_that_must_not_run_twice_can_still_be_cancelled_while_its_runner_stops(step):

@@ -183,11 +183,12 @@ def test_it_is_ended_for_whoever_asks_and_may_tidy_up(step, retry, why):
     assert not lives("sleep 624")
 
 
-def test_one_that_must_not_run_twice_is_not_handed_to_another_runner(step):
+@pytest.mark.parametrize("why", [Why.HANDED_BACK, Why.SUPERSEDED])
+def test_one_that_must_not_run_twice_is_not_handed_to_another_runner(step, why):
     stopping = Stopping()
-    with stopping_soon(stopping, Why.HANDED_BACK, 0.3):
+    with stopping_soon(stopping, why, 0.3):
         assert step.run("sleep 1; echo done", stopping=stopping).status is StepStatus.PASSED
-    assert step.log.ours[-1] == "this runner is to stop, and waits for the script: it must not be begun twice"
+    assert step.log.ours[-1] == "this run is to stop, and waits for the script: it must not be begun twice"
 
 
 @pytest.mark.parametrize("name", ["../deploy", "/bin/sh", "a/b", ".deploy", "-rf", ""])

@@ -27,7 +27,7 @@ def test_the_weightier_reason_counts_whichever_came_first(first, second):
     stopping = Stopping()
     stopping.ask(first)
     stopping.ask(second)
-    order = [Why.HANDED_BACK, Why.TOO_LONG, Why.ASKED, Why.LOST]
+    order = [Why.HANDED_BACK, Why.SUPERSEDED, Why.TOO_LONG, Why.ASKED, Why.LOST]
     assert stopping.why is max(first, second, key=order.index)
 
 
