@@ -189,9 +189,23 @@ def _author_email(commit: Fields) -> str | None:
     return email_or_none(commit.part("author").text("email"))
 
 
+# https://docs.github.com/en/webhooks/webhook-events-and-payloads#pull_request
+_SAME_COMMITS = frozenset(
+    {
+        *("assigned", "unassigned", "labeled", "unlabeled", "milestoned", "demilestoned", "locked", "unlocked"),
+        *("review_requested", "review_request_removed", "auto_merge_enabled", "auto_merge_disabled"),
+        *("converted_to_draft", "enqueued", "dequeued"),
+    }
+)
+
+
 def _pull_request(payload: Fields, base: Event) -> Event:
-    """A pull request, as `pull_request` reads it."""
-    return pull_request(payload.need_child("pull_request"), base)
+    """A pull request, as `pull_request` reads it; ignored where its commits are what they were."""
+    read = pull_request(payload.need_child("pull_request"), base)
+    action = payload.text("action")
+    if action in _SAME_COMMITS:
+        return replace(base, reason=f"the pull request's commits are the same ({action})")
+    return read
 
 
 def pull_request(pull: Fields, base: Event) -> Event:

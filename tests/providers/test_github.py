@@ -221,3 +221,12 @@ def test_where_a_payload_does_not_name_every_file_nobody_pretends_that_it_does(f
 
 def test_a_list_of_files_that_is_none_is_refused():
     assert "commits[0].added[1] is not text" in refused(push(commits=[commit(added=["a", 1])]))
+
+
+@pytest.mark.parametrize("action", ["labeled", "assigned", "review_requested", "locked"])
+def test_a_pull_request_whose_commits_are_the_same_starts_nothing_again(action):
+    pull = {"number": 7, "head": {"sha": B, "ref": "x", "repo": {"id": 42}}, "base": {"ref": "main"}}
+    body = {"action": action, "pull_request": pull, "repository": {"id": 42, "full_name": "2pisoftware/cmfive"}}
+    event = read(body, "pull_request")
+    assert (event.kind, event.reason) == (EventKind.IGNORED, f"the pull request's commits are the same ({action})")
+    assert read({**body, "action": "synchronize"}, "pull_request").kind is EventKind.PULL_REQUEST
