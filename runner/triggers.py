@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, TypeAlias
 from zoneinfo import available_timezones
 
@@ -45,8 +46,12 @@ def _cron(text: str) -> str:
     return text
 
 
+# It reads the whole folder of them each time.
+_zones = cache(available_timezones)
+
+
 def _timezone(text: str) -> str:
-    known = available_timezones()
+    known = _zones()
     if text not in known:
         raise complaint(f"{shape(text)} is no time zone; {suggestion(text, sorted(known))}")
     return text

@@ -249,7 +249,7 @@ def _when(told: Mapping[str, str], now: datetime) -> datetime:
         if told.get("X-RateLimit-Remaining") == "0":
             return datetime.fromtimestamp(int(reset), UTC)
     except (ValueError, OverflowError, OSError):
-        pass
+        pass  # a header that nobody can read says as much as none
     return now + _PAUSE
 
 
