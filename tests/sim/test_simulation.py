@@ -18,7 +18,8 @@ WITHIN_S = 10
 # What makes each bug show: one that needs a frozen runner is not looked for by killing it.
 ODDS = {
     "no fence": Odds(kill=0, freeze=40, throttle=0, lost=0, repeat=0, slow=5, most=12),
-    "a script is handed back": Odds(most=0),
+    "a script is handed back": Odds(most=0, stopped=1, elsewhere=1),
+    "a script goes on": Odds(kill=40, freeze=0, throttle=0, lost=0, repeat=0, slow=0, elsewhere=1),
     "announced too early": Odds(kill=40, freeze=0, throttle=20, lost=0, repeat=0, slow=0, most=20),
 }
 
