@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from chalicelib.graph import Known
 from chalicelib.model import Json
 from chalicelib.records.images import Made
-from chalicelib.records.sundry import RegistryImage
 from chalicelib.releases import Release
 from runner.aside import ask
 from runner.context import Context, Image
@@ -72,8 +71,6 @@ def publish(
         for tag in tags:
             _move(f"{name}:{tag}", tag, digest, stood if begun else {}, manifests, context)
         context.journal.observe(key)
-    commit = context.job.event.commit or ""
-    context.aws.store.put_image(RegistryImage(name, digest, context.run, commit, tags, context.now()))
     return [{"name": f"{name}:{tag}", "digest": digest} for tag in tags]
 
 
