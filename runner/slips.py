@@ -69,7 +69,9 @@ def _unreachable(kind: str, trigger: Form) -> Iterator[Slip]:
                 f"can never match {glob}: write an image with its tag and no registry, 2pisoftware/cmfive:latest",
             )
     for index, glob in enumerate(trigger.get("paths", [])):
-        if glob.startswith(("/", "./")) or glob.endswith("/") or "//" in glob:
+        if {".", ".."} & set(glob.removeprefix("./").split("/")):
+            yield ("trigger", kind, "paths", index), f"can never match a file of the repository: {glob} leads elsewhere"
+        elif glob.startswith(("/", "./")) or glob.endswith("/") or "//" in glob:
             right = re.sub("/+", "/", glob.removeprefix(".")).strip("/") + ("/**" if glob.endswith("/") else "")
             yield ("trigger", kind, "paths", index), f"can never match a file of the repository; did you mean {right}?"
 
