@@ -75,6 +75,10 @@ class StepErrored(TauError):
     """We broke, or something we lean on did: a registry that is down, a missing secret. Tried once more."""
 
 
+class DiskFull(StepErrored):
+    """A disk of the code server is full. Room is made before it is tried once more."""
+
+
 class NeedsAttention(StepErrored):
     """What was begun may be half done, and doing it again could do harm: a person looks first. Not tried once more."""
 

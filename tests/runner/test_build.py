@@ -7,8 +7,9 @@ import pytest
 
 from chalicelib.errors import NothingToDo, StepErrored, StepFailed
 from chalicelib.model import Source
-from runner import leftovers
 from runner.actions import build
+from runner.inventory import inventory
+from runner.retention import Known
 from runner.stopping import Stopped, Stopping, Why
 from tests.installation import event, job
 from tests.running import Journal, context, stopping_soon, within
@@ -153,10 +154,8 @@ def test_a_branch_with_an_odd_name_breaks_no_dockerfile_and_its_image_is_found_a
     lock = 'cmfive-dev/x/refs/heads/"$(id)\\`#1` caf\u00e9=%41'
     odd = replace(job(event=event(name='"$(id)\\ caf\u00e9')), lock=lock)
     held, result = made({"Dockerfile": dockerfile(lab, "RUN true")}, job=odd)
-    leftovers.forget_older_images(lab.client, lab.system, lock, held.run)
-    assert lab.client.images.get(result.facts["image"]["id"])
-    leftovers.forget_older_images(lab.client, lab.system, lock, "another run")
-    assert lab.client.api.images(name=IMAGE) == []
+    (found,) = inventory(lab.client, lab.system, lambda _: Known(), lock).images
+    assert (found.id, found.run) == (result.facts["image"]["id"], held.run)
 
 
 @pytest.mark.engine
