@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -246,11 +245,9 @@ class Story:
         return self._at.registry.manifest_digest(repository.partition(":")[0], tag) if repository else "nothing pushed"
 
     def _image_record(self, run: Run) -> Check:
-        known = checks.pushed(run)
-        name = next(iter(known), "").rpartition(":")[0]
-        place = f"image#{hashlib.sha256(name.encode()).hexdigest()}", known.get(f"{name}:{run.job.event.name}", "none")
-        record = self._at.edge.store.table.get(place) or {}
-        return equal("the table knows the image, and which run made it", record.get("run"), run.id)
+        image, tag = checks.facts(run, "build").get("image", {}).get("name", ""), run.job.event.name or ""
+        known = self._at.edge.store.known_image(image, tag)
+        return equal("the table knows the image, and which run made it", known and known.run, run.id)
 
     def _same_image(self, run: Run) -> Check:
         kind = {"label": [f"tau.system={self._at.system}", "tau.kind=local-eb"]}

@@ -19,7 +19,6 @@ from chalicelib.model import (
 )
 from chalicelib.records.deliveries import Accepted
 from chalicelib.records.runs import new_run
-from chalicelib.records.sundry import RegistryImage
 from tests.installation import NOW, event, job, run
 
 _RUNS = 12
@@ -36,7 +35,7 @@ _OF_RUNS = sorted({name for names in _FIT.values() for name in names})
 _OTHERS = (
     *("create", "create", "create", "create", "run", "due", "runs_of_day", "runs_of_ref", "runs_of_commit"),
     *("acquire_lock", "release_lock", "waiters", "record", "finish_planning", "delivery"),
-    *("create_deployment", "move_deployment", "deployment", "put_image", "put_runner", "put_config"),
+    *("create_deployment", "move_deployment", "deployment", "put_runner", "put_config"),
 )
 _ENDS = sorted(ENDS)
 
@@ -263,11 +262,6 @@ class Story:
     def _deployment(self):
         made = self._deployment_made()
         return lambda store: store.deployment(made.id)
-
-    def _put_image(self):
-        tags = ["latest", "v1", "v2"][: self._random.randrange(4)]
-        image = RegistryImage("docker.io/2pi/x", "sha256:1", "01R", "c" * 40, tags, self._now)
-        return lambda store: store.put_image(image)
 
     def _put_runner(self):
         now, name = self._now, f"r{self._number()}"
