@@ -66,7 +66,8 @@ class Cleaner:
         Raises:
             StepErrored: the engine does not answer.
         """
-        return judge(inventory(self._docker, self._system, self._known, branch), self._policy)
+        there = inventory(self._docker, self._system, self._known, self._pace.now(), branch)
+        return judge(there, self._policy)
 
     def clean(self, branch: str | None = None) -> Cleaned:
         """Remove what the policy does not keep; what cannot go now stays until the next time."""
@@ -93,7 +94,7 @@ class Cleaner:
         with self._lock.alone(until) as alone:
             # A full disk stops every build. What one that goes on could miss is a layer of the cache that it was about
             # to use: then its step is tried again.
-            if not (alone or is_short) or self._known(image.run).waits:
+            if not (alone or is_short) or (not image.is_layer and self._known(image.run).waits):
                 return Cleaned()
             if not all(self._went(name) for name in image.names or (image.id,)):
                 return Cleaned()

@@ -20,7 +20,9 @@ _UNNAMED = "<none>:<none>"
 _DEPLOY = "deploy_eb"
 
 
-def inventory(docker: Any, system: str, known: Callable[[str], Known], lock: str | None = None) -> Inventory:
+def inventory(
+    docker: Any, system: str, known: Callable[[str], Known], now: datetime, lock: str | None = None
+) -> Inventory:
     """The images of an installation, or only those of one lock, and what the records say of the runs that made them.
 
     Raises:
@@ -41,15 +43,21 @@ def inventory(docker: Any, system: str, known: Callable[[str], Known], lock: str
     return Inventory(
         images=made,
         parents=parents,
-        labelled={image["Id"]: image["Labels"]["tau.run"] for image in bearing},
+        labelled={image["Id"]: image["Labels"].get("tau.run", "") for image in bearing},
         used={one["ImageID"]: _container(one) for one in containers if "ImageID" in one},
-        known={run: known(run) for run in {image.run for image in made}},
+        known={run: known(run) for run in {image.run for image in made if not image.is_layer}},
+        read_at=now,
     )
 
 
 def _is_of(image: Mapping[str, Any], system: str) -> bool:
     labels = image["Labels"] or {}
-    return labels.get("tau.system") == system and "tau.run" in labels
+    return labels.get("tau.system") == system and ("tau.run" in labels or _is_layer(labels))
+
+
+def _is_layer(labels: Mapping[str, str]) -> bool:
+    """Whether it is a layer that a build was still at; an image that is done bears another kind."""
+    return labels.get("tau.kind") == "layer"
 
 
 def _names(image: Mapping[str, Any]) -> list[str]:
@@ -70,7 +78,7 @@ def _below(image: str, parents: Mapping[str, str], sizes: Mapping[str, int]) -> 
 
 
 def _made(image: Mapping[str, Any], docker: Any, below_bytes: int) -> Made:
-    run, names = image["Labels"]["tau.run"], _names(image)
+    run, names = image["Labels"].get("tau.run", ""), _names(image)
     ours = tuple(name for name in names if name.endswith(f":r-{run.lower()}"))
     layers, tagged_at = _inspected(image["Id"], docker)
     created_at = datetime.fromtimestamp(image.get("Created", 0), UTC)
@@ -82,6 +90,7 @@ def _made(image: Mapping[str, Any], docker: Any, below_bytes: int) -> Made:
         others=tuple(name for name in names if name not in ours),
         parent=image.get("ParentId") or "",
         layers=layers,
+        is_layer=_is_layer(image["Labels"]),
         fetched=any(not digest.startswith("<none>") for digest in image.get("RepoDigests") or ()),
         own_bytes=max(0, image.get("Size", 0) - below_bytes),
         used_at=max(filter(None, (created_at, tagged_at))),

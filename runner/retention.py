@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState
@@ -12,6 +12,9 @@ from chalicelib.reports.words import counted
 
 DEFAULT_KEEP = 2
 """The branch's newest image, which is the next build's cache, and the one before it: what was live until now."""
+
+LAYERS_KEPT_FOR = timedelta(days=7)
+"""So long what a build left beside its image (an earlier stage, the steps before it broke) is the next one's cache."""
 
 
 class Fate(StrEnum):
@@ -37,6 +40,7 @@ class Made:
         parent: the image that it was made from, as far as the engine knows; the classic builder tells it.
         layers: from the lowest up, as far as they were looked at.
         fetched: it came from a registry.
+        is_layer: a build has left it beside its image, or broke off there; its other labels are those of its base.
         own_bytes: how much of it no image below it has.
     """
 
@@ -48,6 +52,7 @@ class Made:
     parent: str = ""
     layers: tuple[str, ...] = ()
     fetched: bool = False
+    is_layer: bool = False
     own_bytes: int = 0
     used_at: datetime | None = None
 
@@ -94,6 +99,7 @@ class Inventory:
         labelled: by image, also of those that are only layers of others: the run whose labels it bears.
         used: by image, a container that was made of it, running or not, whoever's.
         known: by run, what the records say.
+        read_at: when that was.
     """
 
     images: tuple[Made, ...]
@@ -101,6 +107,7 @@ class Inventory:
     labelled: Mapping[str, str] = field(default_factory=dict)
     used: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[str, Known] = field(default_factory=dict)
+    read_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,8 @@ def _alone(
     image: Made, inventory: Inventory, policy: Policy, live: Mapping[str, str], ranks: Mapping[str, int]
 ) -> Verdict:
     """The verdict as if nothing stood on it."""
+    if image.is_layer:
+        return _of_layer(image, inventory)
     known = inventory.known.get(image.run, Known())
     needed = next(filter(None, _needs(image, inventory, known, live)), None)
     if needed:
@@ -148,6 +157,16 @@ def _alone(
     rank, line = ranks[image.run], _line(image, known)
     newer = f"{counted(rank, 'newer run')} of {line}" if rank else f"the newest of {line}"
     return Verdict(image, Fate.KEPT if rank < policy.keep else Fate.SURPLUS, newer)
+
+
+def _of_layer(image: Made, inventory: Inventory) -> Verdict:
+    container = inventory.used.get(image.id)
+    if container or image.others:
+        return Verdict(image, Fate.NEEDED, f"{container or ', '.join(image.others)} is made of it")
+    fresh = inventory.read_at and image.used_at and inventory.read_at - image.used_at < LAYERS_KEPT_FOR
+    if fresh:
+        return Verdict(image, Fate.KEPT, "a layer that the next build may go on from")
+    return Verdict(image, Fate.SURPLUS, "a layer that a build left a week ago")
 
 
 def _needs(image: Made, inventory: Inventory, known: Known, live: Mapping[str, str]) -> Iterator[str | None]:

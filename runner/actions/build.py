@@ -16,6 +16,7 @@ from chalicelib.errors import NothingToDo, StepErrored, StepFailed
 from chalicelib.model import StepResult, StepStatus
 from runner import bases, images, streams
 from runner.context import Context
+from runner.dockerfiles import marked
 from runner.fields import ImageName, Repository
 
 NEEDS_IMAGE = False
@@ -212,9 +213,14 @@ def labelled(dockerfile: Path, labels: Mapping[str, str], context: Context) -> P
     line = " ".join(f'"{name}"="{value}"' for name, value in labels.items())
     copy = context.folder / "Dockerfile"
     # A last line that goes on would take ours for its rest.
-    whole = text.rstrip().rstrip("\\")
+    whole = marked(text.rstrip().rstrip("\\"), layer_label(context.labels["tau.system"]))
     copy.write_text(f"{whole}\nLABEL {line}\n", encoding="utf-8")
     return copy
+
+
+def layer_label(system: str) -> str:
+    """The same for every build: a cache that knows it finds it again. What a build that broke leaves is known by it."""
+    return f'LABEL "tau.system"="{images.label_value(system)}" "tau.kind"="layer"'
 
 
 def provenance(context: Context, commits: Mapping[str, str]) -> dict[str, str]:

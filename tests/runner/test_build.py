@@ -11,7 +11,7 @@ from runner.actions import build
 from runner.inventory import inventory
 from runner.retention import Known
 from runner.stopping import Stopped, Stopping, Why
-from tests.installation import event, job
+from tests.installation import NOW, event, job
 from tests.running import Journal, context, stopping_soon, within
 
 APP = "github.com/2pisoftware/cmfive"
@@ -87,7 +87,7 @@ def test_a_dockerfile_becomes_an_image_with_a_name_and_labels_that_say_where_it_
     assert (image.labels["tau.kind"], image.labels["tau.run"]) == ("image", held.run)
     assert image.labels["org.opencontainers.image.revision"] == "2" * 40
     assert image.labels["org.opencontainers.image.source"] == f"https://{APP}"
-    assert "Step 4/6 : COPY . /x" in held.log.text
+    assert "Step 5/7 : COPY . /x" in held.log.text
     assert held.log.ours[0] == f"checked out {APP} at 2222222"
     assert held.log.ours[-1].startswith(f"built {IMAGE} ")
 
@@ -154,8 +154,22 @@ def test_a_branch_with_an_odd_name_breaks_no_dockerfile_and_its_image_is_found_a
     lock = 'cmfive-dev/x/refs/heads/"$(id)\\`#1` caf\u00e9=%41'
     odd = replace(job(event=event(name='"$(id)\\ caf\u00e9')), lock=lock)
     held, result = made({"Dockerfile": dockerfile(lab, "RUN true")}, job=odd)
-    (found,) = inventory(lab.client, lab.system, lambda _: Known(), lock).images
+    (found,) = inventory(lab.client, lab.system, lambda _: Known(), NOW, lock).images
     assert (found.id, found.run) == (result.facts["image"]["id"], held.run)
+
+
+@pytest.mark.engine
+def test_what_a_build_that_breaks_leaves_is_known_to_be_ours_and_the_next_one_goes_on_from_it(lab, made):
+    made({"Dockerfile": dockerfile(lab, "RUN echo a >/marked", "RUN true")})
+    before = {image["Id"] for image in lab.client.api.images(all=True)}
+    with pytest.raises(StepFailed):
+        made({"Dockerfile": dockerfile(lab, "RUN echo a >/marked", "RUN echo b >/broken", "RUN exit 1")})
+    left = {image["Id"] for image in lab.client.api.images(all=True)} - before
+    there = inventory(lab.client, lab.system, lambda _: Known(), NOW).images
+    assert left == {image.id for image in there if image.is_layer and image.id in left}
+    assert len(left) == 1
+    again, _ = made({"Dockerfile": dockerfile(lab, "RUN echo a >/marked", "RUN echo b >/broken")})
+    assert again.log.text.count("Using cache") >= 3
 
 
 @pytest.mark.engine

@@ -14,6 +14,7 @@ from runner.locking import BuildLock
 from runner.pace import Real
 from runner.retention import Known, Policy
 from runner.stopping import Stopping
+from tests.installation import NOW
 from tests.pacing import PATIENCE_S
 
 SYSTEM = "tau-test"
@@ -139,6 +140,17 @@ def test_an_engine_that_does_not_answer_is_named(docker, cleaner):
         cleaner.clean()
 
 
+def test_what_builds_left_beside_their_images_goes_where_the_disk_is_short(docker, cleaner):
+    docker.add_image("sha256:base", "php:8", size=900)
+    for layer in ("sha256:one", "sha256:two"):
+        docker.add_image(layer, parent="sha256:base", size=950, tau_system=SYSTEM, tau_kind="layer")
+    docker.add_image("sha256:theirs", parent="sha256:base", size=950, tau_system="another", tau_kind="layer")
+    add(docker, 1, parent="sha256:one")
+    assert [one.image.id for one in cleaner.verdicts() if one.image.is_layer] == ["sha256:two"]
+    assert cleaner.make_room(lambda: "sha256:two" not in docker.image_list).count == 1
+    assert sorted(docker.image_list) == ["sha256:1", "sha256:base", "sha256:one", "sha256:theirs"]
+
+
 # --- builds and cleaners --------------------------------------------------------------------------
 
 
@@ -243,7 +255,7 @@ def test_a_real_engine_tells_what_an_image_has_for_itself_and_what_it_stands_on(
         run="01B",
         **labels,
     )
-    found = {one.id: one for one in inventory(lab.client, system, lambda _: LINE).images}
+    found = {one.id: one for one in inventory(lab.client, system, lambda _: LINE, NOW).images}
     assert set(found) == {below, above}
     assert found[below].own_bytes == pytest.approx(3_000_000, rel=0.01)
     assert found[above].own_bytes == pytest.approx(500_000, rel=0.05)

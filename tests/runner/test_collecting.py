@@ -56,19 +56,21 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path, monkeypatch):
 
 @pytest.mark.engine
 def test_a_dry_run_removes_nothing_and_says_what_the_next_one_does(lab, tmp_path, monkeypatch):
-    labels = {"system": "tau-test", "kind": "image", "lock": "l"}
+    system = f"{lab.system}-gc"
+    monkeypatch.setenv("TAU_SYSTEM", system)
+    labels = {"system": system, "kind": "image", "lock": "l"}
     ids = [
         built(lab, f"RUN echo {name} >/gc", f"{lab.name('gc')}:r-01{name}", run=f"01{name.upper()}", **labels)
         for name in "ab"
     ]
     network = lab.client.api.create_network(
         f"tau-gc-{tmp_path.name}",
-        labels={"tau.system": "tau-test", "tau.kind": "network", "tau.run": "01A", "tau.epoch": "1"},
+        labels={"tau.system": system, "tau.kind": "network", "tau.run": "01A", "tau.epoch": "1"},
     )
     arguments = ("gc", "--folder", str(tmp_path), "--keep-images", "1")
     with installation(monkeypatch):
         dry = tau(*arguments, "--dry-run")
-        there = [image["Id"] for image in lab.client.api.images(filters={"label": "tau.system=tau-test"})]
+        there = [image["Id"] for image in lab.client.api.images(filters={"label": f"tau.system={system}"})]
         wet = tau(*arguments)
         again = tau(*arguments)
     assert sorted(there) == sorted(ids)
@@ -78,5 +80,5 @@ def test_a_dry_run_removes_nothing_and_says_what_the_next_one_does(lab, tmp_path
         assert "1 newer run of l" in said.stdout
     assert wet.stdout.splitlines()[-1].startswith("Removed 1 leftover and 1 image (")
     assert again.stdout.splitlines()[-1] == "Removed 0 leftovers and 0 images (0 B)."
-    assert [image["Id"] for image in lab.client.api.images(filters={"label": "tau.system=tau-test"})] == [ids[1]]
+    assert [image["Id"] for image in lab.client.api.images(filters={"label": f"tau.system={system}"})] == [ids[1]]
     assert lab.client.api.networks(ids=[network["Id"]]) == []

@@ -1,6 +1,7 @@
 """Which images stay, and why, decided from what is there and what the records say."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -135,6 +136,20 @@ def test_an_image_of_ours_that_lost_its_name_goes():
     pulled = Made("sha256:y", "011", LINE, (), fetched=True)
     there = inventory(built, pulled, made(1))
     assert [one.fate for one in judge(there, Policy(1))] == [Fate.SURPLUS, Fate.SURPLUS, Fate.KEPT]
+
+
+@pytest.mark.parametrize(("age_days", "fate"), [(0, Fate.KEPT), (6, Fate.KEPT), (8, Fate.SURPLUS)])
+def test_what_a_build_left_beside_its_image_is_the_next_ones_cache_for_a_week(age_days, fate):
+    layer = Made("sha256:layer", "011", LINE, (), is_layer=True, used_at=NOW)
+    there = replace(inventory(layer), read_at=NOW + timedelta(days=age_days))
+    assert [one.fate for one in judge(there, Policy(1))] == [fate]
+
+
+def test_a_layer_that_somebody_named_or_made_a_container_of_is_needed():
+    layer = Made("sha256:layer", "", "", (), is_layer=True, others=("sams:own",))
+    assert [one.fate for one in judge(inventory(layer), Policy(1))] == [Fate.NEEDED]
+    there = inventory(replace(layer, others=()), used={"sha256:layer": "debugging"})
+    assert [one.fate for one in judge(there, Policy(1))] == [Fate.NEEDED]
 
 
 def test_the_least_recently_used_goes_first_and_what_is_kept_goes_last_and_only_where_the_disk_is_short():
