@@ -9,6 +9,7 @@ from typing import Any
 
 from docker.errors import APIError, NotFound
 
+from chalicelib.reports.words import counted, size
 from runner import images
 from runner.inventory import inventory
 from runner.locking import BuildLock
@@ -20,13 +21,21 @@ log = logging.getLogger("tau.cleaning")
 
 @dataclass(frozen=True)
 class Cleaned:
-    """How many images went, and how much of the disk they had for themselves."""
+    """How many images and mirrors went, and how much of the disk they had for themselves."""
 
     count: int = 0
     size_bytes: int = 0
+    mirrors: int = 0
 
     def __add__(self, other: Cleaned) -> Cleaned:
-        return Cleaned(self.count + other.count, self.size_bytes + other.size_bytes)
+        return Cleaned(self.count + other.count, self.size_bytes + other.size_bytes, self.mirrors + other.mirrors)
+
+    @property
+    def words(self) -> str:
+        """`2 old images, 1 mirror removed (1.4 GB)`; empty where nothing went."""
+        counts = ((self.count, "old image"), (self.mirrors, "mirror"))
+        what = ", ".join(counted(number, noun) for number, noun in counts if number)
+        return f"{what} removed ({size(self.size_bytes)})" if what else ""
 
 
 class Cleaner:

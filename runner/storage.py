@@ -19,7 +19,7 @@ from chalicelib.edge import Edge
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import Run, Step, StepResult, WaitingFor
 from chalicelib.records.dead import LetterState, letter_of_run
-from chalicelib.reports.words import counted, duration, size
+from chalicelib.reports.words import duration
 from runner import images, leftovers
 from runner.cleaning import Cleaned, Cleaner
 from runner.context import Park
@@ -28,6 +28,7 @@ from runner.inventory import known_by
 from runner.leftovers import Leftover
 from runner.locking import BuildLock
 from runner.made import built
+from runner.mirrors import drop, mirrors
 from runner.pace import Pace
 from runner.retention import DEFAULT_KEEP, Policy, Verdict
 from runner.stopping import Stopping
@@ -113,6 +114,7 @@ class Survey:
 
     leftovers: tuple[Leftover, ...]
     verdicts: tuple[Verdict, ...]
+    mirrors: tuple[Amount, ...]
     rooms: tuple[Room, ...]
 
 
@@ -179,16 +181,34 @@ class KeptStorage(Storage):
         return None
 
     def _make_room(self, need: Need) -> Cleaned:
+        """Where it is short: dead claims' folders, then images that nothing needs, then mirrors."""
         leftovers.reap_folders(self._folder / "runs", self._edge.store.run)
-        try:
-            return self._cleaner.make_room(lambda: not self._wanting(need))
-        except StepErrored as error:
-            # An engine that is gone is the next step's to tell.
-            log.warning("no room can be made", extra={"error": str(error)})
-            return Cleaned()
+        cleaned = Cleaned()
+        if self._wanting_of_engine(need):
+            try:
+                cleaned += self._cleaner.make_room(lambda: not self._wanting_of_engine(need))
+            except StepErrored as error:
+                # An engine that is gone is the next step's to tell.
+                log.warning("no room can be made", extra={"error": str(error)})
+        for mirror in mirrors(self._folder / "mirrors"):
+            if not self._wanting_of_folder(need):
+                break
+            size_bytes = drop(mirror)
+            if size_bytes:
+                log.info("mirror removed", extra={"folder": str(mirror.path), "size_bytes": size_bytes})
+                cleaned += Cleaned(mirrors=1, size_bytes=size_bytes)
+        return cleaned
 
     def _wanting(self, need: Need) -> list[str]:
         return wanting(*self._rooms(), need, self._limits.reserve)
+
+    def _wanting_of_engine(self, need: Need) -> list[str]:
+        folder, engine = self._rooms()
+        return wanting(folder if _are_one(folder, engine) else None, engine, need, self._limits.reserve)
+
+    def _wanting_of_folder(self, need: Need) -> list[str]:
+        folder, engine = self._rooms()
+        return wanting(folder, engine if _are_one(folder, engine) else None, need, self._limits.reserve)
 
     def _rooms(self) -> tuple[Room | None, Room | None]:
         if self._engine is None:
@@ -221,8 +241,7 @@ class KeptStorage(Storage):
         # Who does not come back in time (cancelled, or taken by another machine) keeps nobody waiting.
         until_s = now_s + 2 * pause.total_seconds() + _AGAIN_AFTER.total_seconds()
         self._waiting[run.id] = _Waiting(since_s, need, until_s)
-        removed = f"{counted(cleaned.count, 'old image')} removed ({size(cleaned.size_bytes)})" if cleaned.count else ""
-        reason = "; ".join(filter(None, (*short, removed or "nothing is left that may be removed")))
+        reason = "; ".join((*short, cleaned.words or "nothing is left that may be removed"))
         if waited >= TOLD_AFTER:
             self._tell(run, f"it has waited {duration(waited)} for the disk: {reason}")
         return Park(WaitingFor.DISK, self._pace.now() + pause, reason)
@@ -313,7 +332,8 @@ class KeptStorage(Storage):
         dead = leftovers.left(self._docker, self._edge.settings.system, find)
         folders = leftovers.left_folders(self._folder / "runs", find)
         rooms = tuple(one for one in self._rooms() if one)
-        return Survey((*dead, *folders), self._cleaner.verdicts(), rooms)
+        sizes = tuple(used(mirror.path) for mirror in mirrors(self._folder / "mirrors"))
+        return Survey((*dead, *folders), self._cleaner.verdicts(), sizes, rooms)
 
     # --- what runs needed -----------------------------------------------------------------------------
 
@@ -364,6 +384,10 @@ def _need(folder_bytes: int, folder_inodes: int, engine_bytes: int, engine_inode
 
 def _numbers(need: Need) -> tuple[int, int, int, int]:
     return need.folder.size_bytes, need.folder.inodes, need.engine.size_bytes, need.engine.inodes
+
+
+def _are_one(folder: Room | None, engine: Room | None) -> bool:
+    return folder is not None and engine is not None and folder.device == engine.device
 
 
 def _free(place: Room | None) -> Amount:

@@ -35,6 +35,11 @@ class Engine:
         self.image_list, self.container_list, self.network_list, self.volume_list = {}, {}, {}, {}
         self.removed = []
         self.base_url = "http://engine"
+        self.root = None
+
+    def lies_at(self, root):
+        """Its files are on this machine's disk."""
+        self.base_url, self.root = "http+docker://localhost", root
 
     def add_image(self, image_id, *tags, parent="", size=0, created=0, **labels):
         self.image_list[image_id] = {
@@ -63,6 +68,10 @@ class Engine:
         if image_id not in self.image_list:
             raise ImageNotFound(image_id)
         return self.image_list[image_id]
+
+    def info(self):
+        self._answer()
+        return {"DockerRootDir": str(self.root)}
 
     def images(self, *, all=False, filters=None):  # noqa: A002, ARG002 - the SDK's names
         self._answer()

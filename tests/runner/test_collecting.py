@@ -3,7 +3,7 @@
 import pytest
 
 from runner.collecting import goes, stays
-from runner.disk import Room
+from runner.disk import Amount, Room
 from runner.leftovers import Leftover
 from runner.retention import Fate, Made, Verdict
 from runner.storage import Survey
@@ -23,6 +23,7 @@ def test_each_thing_that_goes_is_named_with_its_size_and_the_reason_oldest_first
     survey = Survey(
         (Leftover("container", "c1", "tau-01a-1-0", "01A"),),
         (verdict(2, Fate.SURPLUS, "1 newer run"), verdict(1, Fate.SURPLUS, "2 newer runs"), verdict(3, Fate.KEPT, "")),
+        (),
         (ROOM,),
     )
     rows = list(goes(survey))
@@ -36,11 +37,12 @@ def test_each_thing_that_goes_is_named_with_its_size_and_the_reason_oldest_first
 def test_what_stays_is_counted_with_its_reasons():
     live = "it is live in acme-production"
     verdicts = (verdict(1, Fate.NEEDED, live), verdict(2, Fate.NEEDED, live), verdict(3, Fate.KEPT, "the newest of x"))
-    assert list(stays(Survey((), verdicts, (ROOM,)))) == [
+    assert list(stays(Survey((), verdicts, (Amount(1_000_000, 9), Amount(500_000, 1)), (ROOM,)))) == [
         "stays, needed: 2 images, 2.0 MB",
         f"    2  {live}",
         "stays, kept until the disk is short: 1 image, 1.0 MB",
         "    1  the newest of x",
+        "stays, kept until the disk is short: 2 mirrors, 1.5 MB",
     ]
 
 

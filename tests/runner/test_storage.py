@@ -1,7 +1,9 @@
 """Who is let in, who waits for the disk and for how long, what is said of it, and what a full disk does to a run."""
 
 import errno
+import fcntl
 import json
+import os
 from datetime import timedelta
 
 import pytest
@@ -28,10 +30,15 @@ class Disk:
     def __init__(self, docker):
         self.docker = docker
         self.free_mb, self.inodes = 10_000, 100_000
+        self.folder = self.other = None
+        """`folder`: what lies in its mirrors takes room too. `other`: lies on another disk, which has room."""
 
     def __call__(self, path):
+        if path == self.other:
+            return Room(str(path), 2, 10_000 * MB, None)
         taken = sum(image["Size"] for image in self.docker.image_list.values())
-        return Room(str(path), 1, max(0, self.free_mb * MB - taken), self.inodes)
+        taken += sum(pack.stat().st_size for pack in self.folder.glob("mirrors/*.git/pack")) if self.folder else 0
+        return Room(str(path), 1, max(0, int(self.free_mb * MB) - taken), self.inodes)
 
 
 @pytest.fixture
@@ -41,6 +48,7 @@ def disk(docker):
 
 @pytest.fixture
 def storage(tmp_path, docker, edge, pace, disk):
+    docker.lies_at(tmp_path)
     return KeptStorage(tmp_path, docker, edge, pace, LIMITS, look=disk)
 
 
@@ -88,6 +96,38 @@ def test_what_was_removed_in_vain_is_said(storage, disk, docker):
     image(docker, 1, 20)
     disk.free_mb = 120
     assert storage.admit(run(1)).reason.endswith("; 1 old image removed (20 MB)")
+
+
+def mirror(folder, name, size_mb, used_at):
+    made = folder / "mirrors" / f"{name}.git"
+    made.mkdir(parents=True)
+    (made / "pack").write_bytes(b"x" * (size_mb * MB))
+    (made / "FETCH_HEAD").touch()
+    os.utime(made / "FETCH_HEAD", (used_at, used_at))
+    return made
+
+
+def test_where_no_image_is_left_mirrors_go_least_recently_used_first_but_none_that_is_held(
+    storage, disk, tmp_path, docker
+):
+    old, older, held = (mirror(tmp_path, name, 1, at) for name, at in (("a", 30), ("b", 20), ("c", 10)))
+    image(docker, 1, 10)
+    disk.folder = tmp_path
+    with (held.parent / f"{held.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        disk.free_mb = 152
+        assert storage.admit(run(1)) is None
+    assert (docker.image_list, old.exists(), older.exists(), held.exists()) == ({}, True, False, True)
+
+
+def test_for_a_folder_on_a_disk_of_its_own_no_image_goes(storage, disk, docker, tmp_path):
+    image(docker, 1, 10)
+    docker.lies_at(tmp_path / "mirrors")
+    (tmp_path / "mirrors").mkdir()
+    disk.other = tmp_path / "mirrors"
+    disk.free_mb = 0
+    assert storage.admit(run(1)).reason.endswith("; nothing is left that may be removed")
+    assert list(docker.image_list) == ["sha256:1"]
 
 
 def test_an_engine_that_is_gone_is_for_the_step_to_tell(storage, disk, docker):
@@ -235,7 +275,6 @@ def test_what_a_run_took_long_ago_is_forgotten(storage, tmp_path, disk):
 def test_an_image_counts_as_a_whole_and_what_went_meanwhile_does_where_nothing_else_went_on(
     storage, tmp_path, docker, disk
 ):
-    storage._engine = tmp_path
     result = passed("build", image={"name": "x", "id": "sha256:1"}, commits={})
     assert storage.admit(run(1)) is None
     image(docker, 1, 30)
@@ -246,7 +285,6 @@ def test_an_image_counts_as_a_whole_and_what_went_meanwhile_does_where_nothing_e
 
 
 def test_what_went_while_others_were_at_work_is_nobodys(storage, tmp_path, disk):
-    storage._engine = tmp_path
     storage.admit(run(1))
     storage.admit(run(2))
     disk.free_mb -= 500
