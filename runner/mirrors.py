@@ -38,7 +38,7 @@ def drop(mirror: Mirror) -> int:
         with (path.parent / f"{path.name}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             size = used(path).size_bytes
-            # Moved aside first: one that is killed here leaves no half of a mirror. A full disk has no room for a folder.
+            # Moved aside first: who is killed here leaves no half of a mirror. A full disk has no room for a folder.
             aside = path.rename(path.with_name(f"new-{path.stem}-{os.getpid()}"))
             shutil.rmtree(aside, ignore_errors=True)
             return 0 if aside.exists() else size
