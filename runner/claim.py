@@ -85,9 +85,6 @@ class Claim:
             return Ended(RunState.ERRORED, reason, _in_order(run))
         if run.epoch > 1:
             self._reap()
-        no_room = self._tools.storage.admit(run)
-        if no_room:
-            return Parked(no_room)
         return enact(run, self._tools, self.stopping, holding.followed)
 
     def _consider(self, run: Run) -> None:

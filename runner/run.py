@@ -130,7 +130,11 @@ def enact(
     """
     stopping = stopping or Stopping()
     try:
-        return _unwanted(run, tools, stopping) or _steps(_pinned(run, tools, stopping), tools, stopping, followed)
+        return (
+            _unwanted(run, tools, stopping)
+            or _without_room(run, tools)
+            or _steps(_pinned(run, tools, stopping), tools, stopping, followed)
+        )
     except LostClaim:
         raise
     except Stopped as stopped:
@@ -156,6 +160,12 @@ def _unwanted(run: Run, tools: Tools, stopping: Stopping) -> Ended | Replaced | 
     if objection:
         return Ended(RunState.CANCELLED, objection, _all(run, {}, tools.now()))
     return replaced(run, tools, stopping) or _untouched(run, tools, stopping)
+
+
+def _without_room(run: Run, tools: Tools) -> Parked | None:
+    """Until when a run waits for which this machine's disk has no room."""
+    park = tools.storage.admit(run)
+    return Parked(park) if park else None
 
 
 def _untouched(run: Run, tools: Tools, stopping: Stopping) -> Ended | None:

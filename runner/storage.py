@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from docker.errors import NotFound
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.edge import Edge
 from chalicelib.errors import StepErrored, StepFailed
@@ -27,7 +27,6 @@ from runner.disk import Amount, Need, Needs, Room, fullest, needed, room, tells_
 from runner.inventory import known_by
 from runner.leftovers import Leftover
 from runner.locking import BuildLock
-from runner.made import built
 from runner.mirrors import drop, mirrors
 from runner.pace import Pace
 from runner.retention import DEFAULT_KEEP, Policy, Verdict
@@ -152,6 +151,7 @@ class KeptStorage(Storage):
         self._limits = limits or Limits()
         self._look = look
         self._engine: Path | None = None
+        self._rooms()
         self._lock = BuildLock(folder / "building.lock", pace)
         system, policy = edge.settings.system, Policy(self._limits.keep)
         self._cleaner = Cleaner(docker, system, known_by(edge), self._lock, policy, pace)
@@ -182,14 +182,18 @@ class KeptStorage(Storage):
 
     def _make_room(self, need: Need) -> Cleaned:
         """Where it is short: dead claims' folders, then images that nothing needs, then mirrors."""
-        leftovers.reap_folders(self._folder / "runs", self._edge.store.run)
         cleaned = Cleaned()
-        if self._wanting_of_engine(need):
-            try:
+        try:
+            leftovers.reap_folders(self._folder / "runs", self._edge.store.run)
+            if self._wanting_of_engine(need):
                 cleaned += self._cleaner.make_room(lambda: not self._wanting_of_engine(need))
-            except StepErrored as error:
-                # An engine that is gone is the next step's to tell.
-                log.warning("no room can be made", extra={"error": str(error)})
+        except (StepErrored, ClientError, BotoCoreError) as error:
+            # What is gone, engine or records, is the next step's to tell.
+            log.warning("not all the room is made", extra={"error": str(error)})
+        return cleaned + self._drop_mirrors(need)
+
+    def _drop_mirrors(self, need: Need) -> Cleaned:
+        cleaned = Cleaned()
         for mirror in mirrors(self._folder / "mirrors"):
             if not self._wanting_of_folder(need):
                 break
@@ -271,17 +275,12 @@ class KeptStorage(Storage):
 
     def _grown(self, run: Run, results: Mapping[str, StepResult]) -> Amount:
         """What the engine has taken: the images at least; where nothing else went on, all that has gone since."""
-        made = Amount(sum(self._size(image.id) for image in built(results).values()))
+        made = Amount(sum(int(result.facts.get("size_bytes", 0)) for result in results.values()))
         number, free = self._began[run.id]
         if number != self._begun or number == 0:
             return made
         now = _free(self._rooms()[1])
         return made.or_more(Amount(free.size_bytes - now.size_bytes, free.inodes - now.inodes))
-
-    def _size(self, image_id: str) -> int:
-        with contextlib.suppress(StepErrored), images.answering(), contextlib.suppress(NotFound):
-            return int(self._docker.api.inspect_image(image_id).get("Size", 0))
-        return 0
 
     def full(self, action: str, error: BaseException) -> str | None:
         least = fullest([one for one in self._rooms() if one])

@@ -8,12 +8,14 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.cancelling import cancel
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import RunState, Step, WaitingFor
 from chalicelib.records.dead import LetterState
 from runner import images
 from runner.disk import Amount, Need, Room
 from runner.storage import KeptStorage, Limits, read_needs
+from tests.claiming import A, B, pushed
 from tests.installation import job as make_job
 from tests.installation import later
 from tests.installation import run as make_run
@@ -120,12 +122,13 @@ def test_where_no_image_is_left_mirrors_go_least_recently_used_first_but_none_th
     assert (docker.image_list, old.exists(), older.exists(), held.exists()) == ({}, True, False, True)
 
 
-def test_for_a_folder_on_a_disk_of_its_own_no_image_goes(storage, disk, docker, tmp_path):
+def test_for_a_folder_on_a_disk_of_its_own_no_image_goes(disk, docker, edge, pace, tmp_path):
     image(docker, 1, 10)
-    docker.lies_at(tmp_path / "mirrors")
-    (tmp_path / "mirrors").mkdir()
-    disk.other = tmp_path / "mirrors"
+    disk.other = tmp_path / "engine"
+    disk.other.mkdir()
+    docker.lies_at(disk.other)
     disk.free_mb = 0
+    storage = KeptStorage(tmp_path, docker, edge, pace, LIMITS, look=disk)
     assert storage.admit(run(1)).reason.endswith("; nothing is left that may be removed")
     assert list(docker.image_list) == ["sha256:1"]
 
@@ -275,7 +278,7 @@ def test_what_a_run_took_long_ago_is_forgotten(storage, tmp_path, disk):
 def test_an_image_counts_as_a_whole_and_what_went_meanwhile_does_where_nothing_else_went_on(
     storage, tmp_path, docker, disk
 ):
-    result = passed("build", image={"name": "x", "id": "sha256:1"}, commits={})
+    result = passed("build", image={"name": "x", "id": "sha256:1"}, commits={}, size_bytes=30 * MB)
     assert storage.admit(run(1)) is None
     image(docker, 1, 30)
     disk.free_mb -= 70
@@ -364,6 +367,25 @@ def test_a_claimed_run_without_room_is_parked_and_goes_on_when_there_is_some(des
     desk.edge.queue.call(desk.edge.store.wake(parked.id, WaitingFor.DISK, later(60)), parked.job)
     assert desk.claim(1, action, run=desk.run(1)).enact()
     assert desk.run(1).state is RunState.PASSED
+
+
+def test_a_run_that_waits_for_the_disk_gives_way_to_a_newer_push_all_the_same(desk, storage, disk):
+    desk.storage = storage
+    disk.free_mb = 0
+    build = Action("build")
+    older = desk.claim(1, build, planned=pushed(A))
+    desk.queued(2, pushed(B), build)
+    desk.branch.line = [A, B]
+    older.enact()
+    assert (desk.run(1).state, build.calls) == (RunState.SUPERSEDED, 0)
+
+
+def test_a_run_that_waits_for_the_disk_can_be_cancelled(desk, storage, disk):
+    desk.storage = storage
+    disk.free_mb = 0
+    desk.claim(1, Action("build")).enact()
+    cancel(desk.run(1).id, "sam", desk.edge, later(60))
+    assert desk.run(1).state is RunState.CANCELLED
 
 
 def test_a_run_that_meets_the_full_disk_is_our_failure_and_is_tried_again(desk, storage, disk):
