@@ -87,6 +87,10 @@ class NotNow(StepErrored):
         self.after_s = after_s
 
 
+class DiskFull(StepErrored):
+    """A disk of the code server is full. Room is made before it is tried once more."""
+
+
 class NeedsAttention(StepErrored):
     """What was begun may be half done, and doing it again could do harm: a person looks first. Not tried once more."""
 

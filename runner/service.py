@@ -23,11 +23,13 @@ from chalicelib.settings import Settings
 from runner import builders, images
 from runner.agent import Agent
 from runner.helping import Helper
+from runner.keeper import Keeper
 from runner.notice import SpotNotice
 from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.run import Tools
 from runner.signals import ENDED, HURRY, Signals
+from runner.storage import KeptStorage, Limits
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.service")
@@ -46,6 +48,7 @@ class Chosen:
         jobs: how many runs at once.
         drain_s: for how long the runs in hand may go on after a signal to stop, before they are handed back.
         spot: watch for EC2's notice that this instance is about to go.
+        limits: how much of the disk it may take.
     """
 
     pool: str
@@ -54,6 +57,7 @@ class Chosen:
     jobs: int
     drain_s: float
     spot: bool
+    limits: Limits
 
 
 class JsonLines(logging.Formatter):
@@ -89,8 +93,9 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     docker = images.connect()
     builder = builders.builder(docker, environ)
     log.info("builds images", extra={"builder": builder.name, "because": builder.because})
+    storage = KeptStorage(chosen.folder, docker, edge, pace, chosen.limits)
     operators = Operators.from_env(environ)
-    tools = Tools(edge, workspace, docker, runner_id, pace, operators=operators, builder=builder)
+    tools = Tools(edge, workspace, docker, runner_id, pace, operators=operators, builder=builder, storage=storage)
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
     facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}
@@ -99,14 +104,18 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     helper = Helper(edge, runner_id, lambda: {**facts, "runs": agent.running}, agent.parked, over, pace)
     # It goes on while the agent drains: for half an hour perhaps.
     helping = pace.start(helper.run, "helper")
+    keeper = Keeper(storage, agent.over, over, pace)
     pace.start(lambda: signals.ended_by(agent.serve), "agent")
+    keeping = pace.start(keeper.run, "keeper")
     if chosen.spot:
         notice = SpotNotice.from_env(environ)
         pace.start(lambda: notice.watch(pace, over, lambda _: signals.say(HURRY)), "spot")
     wait_for_the_end(agent, signals, chosen.drain_s, pace)
     over.set()
     agent.parked.set()
+    agent.over.set()
     helping.join(_LAST_LOOK_S)
+    keeping.join(_LAST_LOOK_S)
     with contextlib.suppress(ClientError, BotoCoreError):
         edge.store.forget_runner(runner_id, edge.now())
     signals.raise_what_ended_it()

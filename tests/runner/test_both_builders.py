@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.errors import StepErrored, StepFailed
-from runner import builders, leftovers
+from runner import builders
 from runner.actions import build
 from runner.classic import Classic
+from runner.inventory import inventory
+from runner.retention import Known
 from runner.stopping import Stopped, Stopping, Why
-from tests.installation import event, job
+from tests.installation import NOW, event, job
 from tests.runner.trees_to_build import APP, dockerfile, nothing_runs, settings, tree
 from tests.running import context, stopping_soon, within
 
@@ -183,10 +185,8 @@ def test_a_branch_with_an_odd_name_breaks_no_dockerfile_and_its_image_is_found_a
     lock = 'cmfive-dev/x/refs/heads/"$(id)\\`#1` caf\u00e9=%41'
     odd = replace(job(event=event(name='"$(id)\\ caf\u00e9')), lock=lock)
     held, result = made({"Dockerfile": dockerfile(lab, "RUN true")}, job=odd)
-    leftovers.forget_older_images(lab.client, lab.system, lock, held.run)
-    assert lab.client.images.get(result.facts["image"]["id"])
-    leftovers.forget_older_images(lab.client, lab.system, lock, "another run")
-    assert lab.client.api.images(name=IMAGE) == []
+    found = inventory(lab.client, lab.system, lambda _: Known(), NOW, lock).images
+    assert [(image.id, image.run) for image in found] == [(result.facts["image"]["id"], held.run)]
 
 
 @pytest.mark.engine
