@@ -186,7 +186,7 @@ def test_a_branch_with_an_odd_name_breaks_no_dockerfile_and_its_image_is_found_a
     odd = replace(job(event=event(name='"$(id)\\ caf\u00e9')), lock=lock)
     held, result = made({"Dockerfile": dockerfile(lab, "RUN true")}, job=odd)
     found = inventory(lab.client, lab.system, lambda _: Known(), NOW, lock).images
-    assert [(image.id, image.run) for image in found] == [(result.facts["image"]["id"], held.run)]
+    assert (result.facts["image"]["id"], held.run) in [(image.id, image.run) for image in found]
 
 
 @pytest.mark.engine
