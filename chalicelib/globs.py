@@ -49,12 +49,21 @@ def has_control(text: str) -> bool:
 
 def covers(glob: str, other: str) -> bool:
     """Whether every name that fits `other` fits `glob`, as far as their wildcards, taken one by one, can say."""
-    wide, narrow = _pieces(glob), _pieces(other)
+    begins = min(_literal_length(glob), _literal_length(other))
+    if glob[:begins] != other[:begins]:
+        return False
+    wide, narrow = _pieces(glob[begins:]), _pieces(other[begins:])
     # Which places of the wide one can be reached; a wildcard of the narrow one is swallowed whole or not at all.
     reached = _beyond({0}, wide)
     for part in narrow:
         reached = _beyond({after for place in reached for after in _swallowed(wide, place, part)}, wide)
     return len(wide) in reached
+
+
+@lru_cache(maxsize=4096)
+def _literal_length(glob: str) -> int:
+    """How much of it stands before its first wildcard."""
+    return min(glob.find(sign) if sign in glob else len(glob) for sign in "*?")
 
 
 def _pieces(glob: str) -> list[str]:

@@ -10,7 +10,8 @@ from chalicelib.model import Job, Json, Run
 
 UNKNOWN = "0" * 40
 """Stands for the commit while planning sees whether it fits."""
-_WORDS = frozenset({"commit", "commit7"})
+UNKNOWN_AT_FIRST = frozenset({"commit", "commit7"})
+"""The placeholders that such a job leaves open."""
 
 
 def values(commit: str) -> dict[str, str]:
@@ -26,7 +27,7 @@ def left_open(template: str, sink: Sink, known: Mapping[str, str], ref: str) -> 
     """
     text = fill(template, sink, {**known, **values(UNKNOWN)}, ref)
     named = {one.name for one in placeholders(template)}
-    if not named & _WORDS:
+    if not named & UNKNOWN_AT_FIRST:
         return text
     return {"open": template, "sink": str(sink), "values": {name: known[name] for name in named & set(known)}}
 

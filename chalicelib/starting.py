@@ -18,6 +18,7 @@ from chalicelib.edge import Edge
 from chalicelib.errors import NotThere, TauError
 from chalicelib.model import Origin, Pusher
 from chalicelib.providers import internal
+from chalicelib.providers.reading import is_storable
 from chalicelib.records.deliveries import Replay, delivery_of
 from chalicelib.reports.words import clean
 
@@ -56,7 +57,7 @@ def trigger(wish: Wish, edge: Edge, now: datetime, new_id: Callable[[datetime], 
 
     Raises:
         NotThere: no such pipeline, or no ci.yml is in force yet.
-        CannotStart: it does not say which repository, or names another one.
+        CannotStart: it does not say which repository, or names another one; or git allows no such ref.
     """
     config = config_in_force(edge)
     pipeline = _pipeline(wish.pipeline, config)
@@ -130,7 +131,12 @@ def _repository(wish: Wish, pipeline: Pipeline) -> str:
 
 def _ref(name: str | None, pipeline: Pipeline, repository: str, edge: Edge) -> str | None:
     """The branch of that name, else the tag, as far as anybody has heard of them; a branch where nobody has."""
-    if name is None or name.startswith("refs/"):
+    if name is None:
+        return name
+    full = name if name.startswith("refs/") else f"{starts.HEADS}{name}"
+    if not is_storable(full):
+        raise CannotStart(f"git lets no branch or tag be called {clean(name)}")
+    if full == name:
         return name
     forge, _, _ = pipeline.repository.partition("/")
     known = {ref for ref, stands in edge.store.refs_of(forge, repository).items() if stands.at}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,9 @@ class Tau(click.Group):
         try:
             return super().invoke(ctx)
         except TauError as error:
-            click.echo(f"tau: {error}" if "\n" not in str(error) else str(error), err=True)
+            # A complaint that begins with its place begins with nothing else: editors go there.
+            placed = "\n" in str(error) or re.match(r".+?:\d+:\d+: ", str(error))
+            click.echo(str(error) if placed else f"tau: {error}", err=True)
             if isinstance(error, MissingSetting):
                 click.echo(WHERE_SETTINGS_ARE, err=True)
         except aws_errors() as error:
@@ -114,7 +117,9 @@ def _compiled(path: Path) -> str:
         source = path.read_bytes()
     except OSError as error:
         raise BadConfig(f"{path} cannot be read: {error.strerror}") from error
-    compiled = compile_source(source, path.name)
+    here = path.resolve()
+    shown = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else path
+    compiled = compile_source(source, str(shown))
     for warning in compiled.warnings:
         click.echo(f"warning: {warning}", err=True)
     return render(compiled.form)

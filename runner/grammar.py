@@ -160,6 +160,9 @@ def _receiver(text: str) -> str:
     return email(text)
 
 
+# Neither "." nor "..": no forge has such, and a path would mean something else by it.
+_ONE_NAME = r"(?!\.{1,2}(/|$))[A-Za-z0-9._-]+"
+
 PipelineName: TypeAlias = Annotated[str, _Pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a pipeline's name")]
 ForgeName: TypeAlias = Annotated[
     str, _Pattern(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,99}", "a forge's name such as github.com")
@@ -170,9 +173,9 @@ RegistryHost: TypeAlias = Annotated[
 # A queue that ends in -dead is another pool's, of dead letters.
 PoolName: TypeAlias = Annotated[str, _Pattern(r"(?!.*-dead$)[a-z0-9][a-z0-9-]{0,39}", "the name of a pool of runners")]
 RepositoryName: TypeAlias = Annotated[
-    str, _Pattern(r"(~?[A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+", "a repository's name, or owner/name")
+    str, _Pattern(rf"(~?{_ONE_NAME}/)?{_ONE_NAME}", "a repository's name, or owner/name")
 ]
-FullName: TypeAlias = Annotated[str, _Pattern(r"~?[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", "a repository's owner/name")]
+FullName: TypeAlias = Annotated[str, _Pattern(rf"~?{_ONE_NAME}/{_ONE_NAME}", "a repository's owner/name")]
 
 
 class Forge(Part):

@@ -9,7 +9,6 @@ from itertools import chain, repeat
 from chalicelib.graph import Known
 from chalicelib.model import Json
 from chalicelib.records.images import Made
-from chalicelib.records.sundry import RegistryImage
 from chalicelib.releases import Release
 from runner.aside import ask
 from runner.context import Context, Image
@@ -77,8 +76,6 @@ def publish(
             attempts = chain([stood if begun else {}], repeat(stood))
             patiently(partial(_move, f"{name}:{tag}", tag, digest, attempts, manifests, context), context)
         context.journal.observe(key)
-    commit = context.job.event.commit or ""
-    context.aws.store.put_image(RegistryImage(name, digest, context.run, commit, tags, context.now()))
     return [{"name": f"{name}:{tag}", "digest": digest} for tag in tags]
 
 
@@ -110,7 +107,10 @@ def moving(tags: Iterable[str], commit: str | None) -> tuple[str, ...]:
 
 
 def make_known(image: Image, digests: Mapping[str, str], tags: Iterable[str], context: Context) -> None:
-    """Write down what lies under the tags now, and of which commit it is."""
+    """Write down what lies under the tags now, and of which commit it is.
+
+    A registry to which another run, or another step, brought the very same image still has it.
+    """
     event, now, release = context.job.event, context.now(), release_of(context)
     store = context.aws.store
     for tag in tags:
@@ -118,7 +118,7 @@ def make_known(image: Image, digests: Mapping[str, str], tags: Iterable[str], co
             Known(
                 name=image.name,
                 tag=tag,
-                digests=digests,
+                digests=_everywhere(store.known_image(image.name, tag), image, digests),
                 id=image.id,
                 run=context.run,
                 pipeline=context.job.pipeline,
@@ -134,6 +134,11 @@ def make_known(image: Image, digests: Mapping[str, str], tags: Iterable[str], co
             )
         )
     if event.commit:
+        there = _everywhere(store.made_image(image.name, event.commit), image, digests)
         store.put_made_image(
-            Made(image.name, event.commit, context.run, digests, image.id, now, image.commits, image.bases)
+            Made(image.name, event.commit, context.run, there, image.id, now, image.commits, image.bases)
         )
+
+
+def _everywhere(earlier: Known | Made | None, image: Image, digests: Mapping[str, str]) -> Mapping[str, str]:
+    return {**earlier.digests, **digests} if earlier and earlier.id == image.id else digests

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from chalicelib.fit import placeholders
 from chalicelib.globs import capture, captures, covers, is_literal
 from chalicelib.model import Json
+from chalicelib.pinning import UNKNOWN_AT_FIRST
 from chalicelib.providers.reading import NOT_A_REF
 from runner.yaml_places import Path
 
@@ -15,6 +16,7 @@ Form = Mapping[str, Json]
 Slip = tuple[Path, str]
 
 _OF_REFS = ("push", "branch", "tag", "pull_request")
+_A = {"schedule": "a schedule", "image": "an image"}
 _WILD = re.compile(r"\*+|\?")
 # As `Sink.IMAGE` of chalicelib/fit.py, and a tag.
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -33,8 +35,22 @@ def wrong(form: Form) -> Iterator[Slip]:
         yield ("map",), "maps what the repository's captures catch, and it has none"
     if one and any(_is_excepted(form["repository"], name) for name in form["except"]):
         yield ("except",), f"excepts {form['repository']} itself: this pipeline would never run"
+    yield from _too_early(form)
     for kind, trigger in form["triggers"].items():
         yield from _unreachable(kind, trigger)
+
+
+def _too_early(form: Form) -> Iterator[Slip]:
+    """A lock that is named after a commit which nobody knows when the run is made."""
+    if form["lock"] is None:
+        return
+    named = next((word for word in placeholders(_template(form["lock"])) if word.name in UNKNOWN_AT_FIRST), None)
+    kind = next((kind for kind in ("schedule", "image") if kind in form["triggers"]), None)
+    if named and kind:
+        yield (
+            ("lock",),
+            f"{named} is not known yet when {_A[kind]} starts a run, and the lock is chosen then: leave it out",
+        )
 
 
 def _unreachable(kind: str, trigger: Form) -> Iterator[Slip]:
@@ -53,7 +69,9 @@ def _unreachable(kind: str, trigger: Form) -> Iterator[Slip]:
                 f"can never match {glob}: write an image with its tag and no registry, 2pisoftware/cmfive:latest",
             )
     for index, glob in enumerate(trigger.get("paths", [])):
-        if glob.startswith(("/", "./")) or glob.endswith("/") or "//" in glob:
+        if {".", ".."} & set(glob.removeprefix("./").split("/")):
+            yield ("trigger", kind, "paths", index), f"can never match a file of the repository: {glob} leads elsewhere"
+        elif glob.startswith(("/", "./")) or glob.endswith("/") or "//" in glob:
             right = re.sub("/+", "/", glob.removeprefix(".")).strip("/") + ("/**" if glob.endswith("/") else "")
             yield ("trigger", kind, "paths", index), f"can never match a file of the repository; did you mean {right}?"
 
@@ -92,7 +110,9 @@ def circle(forms: Sequence[Form]) -> list[str] | None:
 
     An image whose tag a placeholder makes counts where the trigger takes every such tag.
     """
-    follows = {one["name"]: [other["name"] for other in forms if _starts(one, other)] for one in forms}
+    pushed = {one["name"]: tuple(_pushed(one)) for one in forms}
+    heard = [other for other in forms if "image" in other["triggers"]]
+    follows = {name: [other["name"] for other in heard if _starts(images, other)] for name, images in pushed.items()}
     for name in follows:
         found = _way(follows, name)
         if found:
@@ -113,27 +133,29 @@ def _way(follows: Mapping[str, Sequence[str]], start: str) -> list[str] | None:
     return None
 
 
-def _starts(one: Form, other: Form) -> bool:
-    trigger = other["triggers"].get("image")
-    if trigger is None:
-        return False
-    return any(
-        any(covers(glob, pushed) for glob in trigger["names"])
-        and not any(covers(glob, pushed) for glob in trigger.get("except", []))
-        for pushed in _pushed(one)
-    )
+def _starts(images: Sequence[str], other: Form) -> bool:
+    trigger = other["triggers"]["image"]
+    return any(_covered(trigger["names"], one) and not _covered(trigger.get("except", []), one) for one in images)
+
+
+def _covered(globs: Sequence[str], image: str) -> bool:
+    return any(glob == image if is_literal(glob) else covers(glob, image) for glob in globs)
 
 
 def _pushed(form: Form) -> Iterator[str]:
-    """The images with tags that a pipeline pushes, `*` for each placeholder."""
+    """The images that a pipeline gives a tag in a registry, `*` for each placeholder."""
     for step in form["steps"]:
-        if step["action"] == "push":
+        if step["action"] in {"push", "tag"}:
             for tag in step["settings"]["tags"]:
                 yield f"{_globbed(step['settings']['image'])}:{_globbed(tag)}"
 
 
+def _template(value: Json) -> str:
+    return str(value["template"] if isinstance(value, dict) else value)
+
+
 def _globbed(value: Json) -> str:
-    text: str = value["template"] if isinstance(value, dict) else value
+    text = _template(value)
     for one in placeholders(text):
         text = text.replace(str(one), "*")
     return text

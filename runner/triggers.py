@@ -34,6 +34,12 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class _Of(Part):
+    """A part that must have at least one of its keys."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+
 def _cron(text: str) -> str:
     """Five fields, and a time that comes."""
     if len(text.split()) != _CRON_FIELDS:
@@ -72,7 +78,7 @@ class _Short:
         return core_schema.no_info_before_validator_function(self._listed, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        names = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+        names = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
         return {"anyOf": [names, handler(schema)]}
 
     @staticmethod
@@ -115,7 +121,7 @@ Listed: TypeAlias = Annotated[Names, _Short()]
 ListedChanges: TypeAlias = Annotated[Changes, _Short()]
 
 
-class Trigger(Part):
+class Trigger(_Of):
     """What a pipeline answers to.
 
     Args:

@@ -13,9 +13,13 @@ _KNOWN = (
     ("an AWS access key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
     ("a token of GitHub", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})")),
     ("a token of Bitbucket", re.compile(r"\b(?:ATBB|ATCTT3x|ATATT3x)[A-Za-z0-9_=-]{20,}")),
+    ("a token of GitLab", re.compile(r"\bglpat-[A-Za-z0-9_-]{20,}")),
+    ("a token of npm", re.compile(r"\bnpm_[A-Za-z0-9]{30,}")),
+    ("a token of Docker Hub", re.compile(r"\bdckr_pat_[A-Za-z0-9_-]{20,}")),
+    ("a signed token", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
     ("a token of Slack", re.compile(r"\bxox[abeprs]-[A-Za-z0-9-]{10,}")),
     ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")),
-    ("an address with a password in it", re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^/\s:@]+:[^/\s@{}]+@")),
+    ("an address with a password in it", re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^/\s:@]*:[^/\s@{}]+@")),
 )
 # A digest is no secret, nor is a commit.
 _PUBLIC = re.compile(r"sha256:[0-9a-f]{64}")

@@ -298,11 +298,7 @@ class Images:
     """Where pushed images are written down."""
 
     def __init__(self):
-        self.pushed = []
         self.known, self.made = {}, {}
-
-    def put_image(self, image):
-        self.pushed.append(image)
 
     def put_known_image(self, image):
         self.known[image.named] = image

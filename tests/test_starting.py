@@ -115,6 +115,8 @@ def test_a_name_is_a_branchs_and_else_a_tags(edge, name, ref):
     ("asked", "error", "words"),
     [
         (wish("helo"), NotThere, 'no pipeline helo; did you mean "hello"'),
+        (wish(ref="a..b"), CannotStart, "git lets no branch or tag be called a..b"),
+        (wish(ref="refs/tags/v 1"), CannotStart, "git lets no branch or tag be called refs/tags/v 1"),
         (wish("zzz"), NotThere, "no pipeline zzz; there are: hello, wide"),
         (
             wish("wide"),

@@ -1,9 +1,8 @@
-"""Images, configurations and runners: records that are written once, or by one."""
+"""Configurations and runners: records that are written once, or by one."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,18 +16,6 @@ from chalicelib.records.table import Change, Put, Table
 GONE_AFTER = timedelta(minutes=10)
 """A runner that has said nothing for so long is taken for gone."""
 _RUNNERS = "runner"
-
-
-@dataclass(frozen=True)
-class RegistryImage:
-    """An image that this installation pushed: `name` with its registry, by digest."""
-
-    name: str
-    digest: str
-    run: str
-    commit: str
-    tags: Sequence[str]
-    pushed_at: datetime
 
 
 @dataclass(frozen=True)
@@ -53,22 +40,9 @@ class Runner:
 
 
 class SundryRecords:
-    """Writes of images, configurations and runners."""
+    """Writes of configurations and runners."""
 
     table: Table
-
-    def put_image(self, image: RegistryImage) -> None:
-        """Write down what was pushed; a second time adds tags."""
-        place = f"image#{hashlib.sha256(image.name.encode()).hexdigest()}", image.digest
-        values: dict[str, Json] = {
-            "v": VERSION,
-            "name": image.name,
-            "digest": image.digest,
-            "run": image.run,
-            "commit": image.commit,
-            "pushed_at": wire.time_text(image.pushed_at),
-        }
-        self.table.write(Change(place, values=values, add={"tags": set(image.tags)} if image.tags else {}))
 
     def put_config(self, config_hash: str, compiled: bytes) -> None:
         """Keep the ci.json that planned something; the same hash is the same text."""

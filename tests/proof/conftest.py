@@ -8,6 +8,7 @@ from infra.local.sweep import left
 from tests.proof.chance import SEED
 from tests.proof.once import CLIENT
 from tests.proof.watched import Watched
+from tests.saying import say
 from tests.whole.world import world
 
 
@@ -28,6 +29,4 @@ def tally(request):
     found = Counter()
     yield found
     hit = ", ".join(f"{count} {what}" for what, count in sorted(found.items()))
-    plugins = request.config.pluginmanager
-    with plugins.getplugin("capturemanager").global_and_fixture_disabled():
-        plugins.getplugin("terminalreporter").write_line(f"\n{request.module.__name__} with TAU_SEED={SEED}: {hit}")
+    say(request.config, f"{request.module.__name__} with TAU_SEED={SEED}: {hit}")

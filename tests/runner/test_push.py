@@ -90,9 +90,9 @@ def test_the_digest_is_the_registrys_own_under_every_tag(make, image, registry):
 def test_what_was_pushed_is_written_down_with_its_commit(make, image, registry):
     settings, held = make()
     digest = push.run(settings, held).facts["digests"][registry.host]
-    (record,) = held.aws.store.pushed
-    assert (record.name, record.digest) == (f"{registry.host}/{image.name}", digest)
-    assert (record.run, record.commit, tuple(record.tags)) == (held.run, "2" * 40, ("latest",))
+    record = held.aws.store.known[f"{image.name}:latest"]
+    assert (record.digests, record.run) == ({registry.host: digest}, held.run)
+    assert held.aws.store.made[image.name, "2" * 40].digests == record.digests
 
 
 def test_the_engine_keeps_no_name_of_the_registrys(make, lab, image, registry):
@@ -242,7 +242,6 @@ def test_no_tag_is_moved_once_somebody_has_asked_to_stop(make, image, registry):
     with pytest.raises(Stopped):
         push.move(registry.host, image, "sha256:1", None, settings.tags, held)
     assert moving.tags == {"one": "sha256:1"}
-    assert held.aws.store.pushed == []
     with pytest.raises(Stopped):
         push.move("another", image, "sha256:1", None, settings.tags, held)
     assert [key for kind, key, _ in held.journal.entries if "another" in key] == []

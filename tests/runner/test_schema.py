@@ -81,6 +81,15 @@ def test_an_editor_marks_the_places_of_which_tau_check_complains(name, places):
         assert any(matches(place.replace("*", "**"), one) for one in found), f"{place} is not among {found}"
 
 
+@pytest.mark.parametrize(
+    ("text", "place"), [("{}", "pipelines.a.trigger"), ('{push: [""]}', "pipelines.a.trigger.push")]
+)
+def test_an_editor_marks_a_trigger_that_nothing_can_meet(text, place):
+    pipeline = f"{{repository: github.com/o/n, trigger: {text}, steps: [{{build: {{image: a}}}}]}}"
+    head, pipelines, _ = shipped().partition("\npipelines:\n")
+    assert wrong(f"{head}{pipelines}  a: {pipeline}\n") == [place]
+
+
 def test_every_action_is_a_step_and_no_other_word_is():
     step = SCHEMA["$defs"]["Pipeline"]["properties"]["steps"]["items"]
     assert sorted(step["properties"]) == sorted(actions.names())

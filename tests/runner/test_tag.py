@@ -48,7 +48,7 @@ class World:
     def made(self, digests):
         self.records.made = {(NAME, COMMIT): Made(NAME, COMMIT, "01", digests, "sha256:9", NOW)} if digests else {}
 
-    def tag(self, name="v1.2.0", tags=("v1.2.0",)):
+    def tag(self, name="v1.2.0", tags=("v1.2.0",), to=HOSTS):
         made = event(kind=EventKind.TAG_CREATED, ref=f"refs/tags/{name}", name=name, commit=COMMIT)
         held = context(
             None,
@@ -59,7 +59,7 @@ class World:
         )
         held = replace(held, aws=replace(held.aws, store=self.records))
         self.log = held.log
-        return tag.run(tag.Settings(image=NAME, to=HOSTS, tags=tags), held)
+        return tag.run(tag.Settings(image=NAME, to=to, tags=tags), held)
 
 
 @pytest.fixture
@@ -74,6 +74,23 @@ def test_the_image_of_the_commit_gets_the_tags_in_every_registry_by_its_digest(w
     assert result.facts[SPARED] == NAME
     assert result.facts["moved"] == ["v1.2.0", "1.2", "1"]
     assert "is tagged, and not built again" in world.log.ours[0]
+
+
+def test_a_registry_that_had_the_very_image_before_is_not_forgotten(world):
+    world.tag(to=HOSTS[:1])
+    world.journal = Journal()
+    world.tag(to=HOSTS[1:])
+    for found in (world.records.known[f"{NAME}:v1.2.0"], world.records.made[NAME, COMMIT]):
+        assert found.digests == dict.fromkeys(HOSTS, DIGEST)
+
+
+def test_a_registry_that_had_another_image_under_the_tag_is_not_said_to_have_this_one(world):
+    world.tag(to=HOSTS[:1])
+    known = world.records.known[f"{NAME}:v1.2.0"]
+    world.records.known[known.named] = replace(known, id="sha256:another")
+    world.journal = Journal()
+    world.tag(to=HOSTS[1:])
+    assert world.records.known[known.named].digests == {HOSTS[1]: DIGEST}
 
 
 def test_where_no_image_of_the_commit_is_known_it_is_left_to_the_build(world):

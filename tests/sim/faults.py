@@ -23,6 +23,8 @@ class Odds:
 
     Args:
         most: faults in one schedule; then everything works.
+        stopped: of one, how often somebody stops a runner.
+        elsewhere: of one, how often somebody pushes to another repository too.
     """
 
     kill: float = 4
@@ -32,6 +34,8 @@ class Odds:
     repeat: float = 3
     slow: float = 10
     most: int = 6
+    stopped: float = 0.25
+    elsewhere: float = 0.35
 
 
 @dataclass

@@ -69,7 +69,7 @@ class People:
             self._deliver(number, headers, body, random.random() * 25)
         self._world.scheduler.wait(random.random() * 60)
         for chance, act in (
-            (0.25, self.operators.stop_a_runner),
+            (self._world.faults.odds.stopped, self.operators.stop_a_runner),
             (0.15, self.operators.cancel_a_run),
             (0.1, self.operators.redrive_a_run),
         ):
@@ -79,7 +79,7 @@ class People:
 
     def _elsewhere(self):
         """Some days somebody works in another repository too; what is pushed there may well kill its runner."""
-        if self._random.random() > 0.35:
+        if self._random.random() > self._world.faults.odds.elsewhere:
             return []
         forge, pushes = self._world.forges[OTHER_REPOSITORY], self._random.choice([1, 1, 2])
         return [forge.told(*self._push(forge, number, deadly=0.08)) for number in range(pushes)]

@@ -184,7 +184,8 @@ def deployed(fate, *, ours):
     world = World(fate=fate)
     if ours:
         world.beanstalk = MemoryBeanstalk(world.clock, page=2)
-        world.beanstalk.add_environment("crm-production", "crm", label="v1", fate=fate)
+        fates = {"v1": "good", "v2": fate}
+        world.beanstalk.add_environment("crm-production", "crm", label="v1", fates=fates.get)
         world.beanstalk.create_application_version(
             ApplicationName="crm", VersionLabel="v2", SourceBundle={}, Process=True
         )
@@ -195,7 +196,11 @@ def deployed(fate, *, ours):
 
 @pytest.mark.parametrize(
     ("fate", "state"),
-    [("good", DeploymentState.LIVE), ("rolled back", DeploymentState.FAILED), ("Red", DeploymentState.FAILED)],
+    [
+        ("good", DeploymentState.LIVE),
+        ("rolled back", DeploymentState.ROLLED_BACK),
+        ("Red", DeploymentState.ROLLED_BACK),
+    ],
 )
 def test_a_deployment_ends_as_with_the_deployers_own_elastic_beanstalk(fate, state):
     assert deployed(fate, ours=True) == deployed(fate, ours=False)

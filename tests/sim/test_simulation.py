@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.saying import say
 from tests.sim.__main__ import search
 from tests.sim.errors import Broken
 from tests.sim.faults import Odds
@@ -18,7 +19,8 @@ WITHIN_S = 10
 # What makes each bug show: one that needs a frozen runner is not looked for by killing it.
 ODDS = {
     "no fence": Odds(kill=0, freeze=40, throttle=0, lost=0, repeat=0, slow=5, most=12),
-    "a script is handed back": Odds(most=0),
+    "a script is handed back": Odds(most=0, stopped=1, elsewhere=1),
+    "a script goes on": Odds(kill=40, freeze=0, throttle=0, lost=0, repeat=0, slow=0, elsewhere=1),
     "announced too early": Odds(kill=40, freeze=0, throttle=20, lost=0, repeat=0, slow=0, most=20),
 }
 
@@ -26,9 +28,7 @@ ODDS = {
 @pytest.mark.slow
 def test_nothing_is_lost_nothing_is_done_twice_and_nobody_is_left_guessing(request):
     first = secrets.randbelow(10**9) * 1000
-    plugins = request.config.pluginmanager
-    with plugins.getplugin("capturemanager").global_and_fixture_disabled():
-        plugins.getplugin("terminalreporter").write_line(f"\nsim: {SCHEDULES} schedules from seed {first}")
+    say(request.config, f"sim: {SCHEDULES} schedules from seed {first}")
     failures, happened = search(first, SCHEDULES)
     assert failures == [], f"replay one: SEED={failures[0][0]} make sim"
     # It tried what it says that it tries.
