@@ -154,6 +154,36 @@ def test_no_image_lends_to_a_fork_and_none_of_a_forks_lends(lab, made):
 
 
 @pytest.mark.engine
+def test_a_step_that_prints_megabytes_in_seconds_is_logged_whole(lab, made, engine):
+    if not engine.started:
+        pytest.skip("left out: this engine was not started by us, and may clip.")
+    bursts, lines, counted = 5, 4500, Counted()
+    command = f"for n in $(seq {bursts}); do seq {lines} | sed 's/$/ {'x' * 100}/'; sleep 0.6; done"
+    made({"Dockerfile": dockerfile(lab, f"RUN : {time.monotonic_ns()}; {command}")}, log=counted)
+    printed = [line.split() for line in b"".join(counted.pieces).splitlines() if line.endswith(b"x" * 100)]
+    assert [int(words[2]) for words in printed] == [*range(1, lines + 1)] * bursts
+    assert not [line for line in counted.ours if "left out" in line]
+
+
+@pytest.mark.engine
+def test_a_step_that_prints_faster_than_buildkit_passes_on_ends_all_the_same_and_says_what_is_missing(lab, made):
+    counted = Counted()
+    made({"Dockerfile": dockerfile(lab, f"RUN : {time.monotonic_ns()}; seq 600000")}, log=counted)
+    assert sum("left out some of this build's output" in line for line in counted.ours) == 1
+
+
+class Counted(Log):
+    """A log that keeps its pieces apart: putting megabytes together line by line takes minutes."""
+
+    def __init__(self):
+        super().__init__()
+        self.pieces = []
+
+    def write(self, chunk):
+        self.pieces.append(chunk)
+
+
+@pytest.mark.engine
 def test_an_ignore_file_beside_the_dockerfile_counts_no_more_than_with_the_classic_builder(lab, made):
     files = {
         "docker__My.Dockerfile": dockerfile(lab, "COPY . /x", "RUN ls /x"),
