@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import pydantic
 
@@ -41,9 +41,16 @@ class Limited(pydantic.BaseModel):
     secrets: Mapping[VariableName, SecretName] = pydantic.Field(default_factory=dict)
 
 
+class WithSecrets(Protocol):
+    """Settings that name secrets."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]: ...
+
+
 @contextlib.contextmanager
-def hiding(settings: Limited, context: Context) -> Iterator[tuple[Context, Mapping[str, str]]]:
-    """The context with a log in which the secrets of the step do not stand, and their values by variable.
+def hiding(settings: WithSecrets, context: Context) -> Iterator[tuple[Context, Mapping[str, str]]]:
+    """The context with a log in which the secrets of the step do not stand, and their values by variable or id.
 
     Raises:
         StepFailed: the event comes from a fork.

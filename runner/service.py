@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.edge import connect
 from chalicelib.errors import StepErrored
 from chalicelib.settings import Settings
-from runner import images
+from runner import builders, images
 from runner.agent import Agent
 from runner.helping import Helper
 from runner.keeper import Keeper
@@ -91,9 +91,19 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     runner_id = f"{chosen.name or socket.gethostname()}-{uuid4().hex[:8]}"
     workspace = Workspace(writable(chosen.folder), edge.secrets.get, environ)
     docker = images.connect()
+    builder = builders.builder(docker, environ)
+    log.info("builds images", extra={"builder": builder.name, "because": builder.because})
     storage = KeptStorage(chosen.folder, docker, edge, pace, chosen.limits)
-    operators = Operators.from_env(environ)
-    tools = Tools(edge, workspace, docker, runner_id, pace, operators=operators, storage=storage)
+    tools = Tools(
+        edge,
+        workspace,
+        docker,
+        runner_id,
+        pace,
+        operators=Operators.from_env(environ),
+        storage=storage,
+        builder=builder,
+    )
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
     facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}

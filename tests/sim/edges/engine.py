@@ -83,6 +83,9 @@ class MemoryEngine(Engine):
     def inspect_image(self, image_id):
         return self._point("docker.inspect_image", partial(super().inspect_image, image_id))
 
+    def history(self, image_id):
+        return self._point("docker.history", partial(self._history, image_id))
+
     def images(self, *, all=False, filters=None):  # noqa: A002 - the SDK's name
         return self._point("docker.images", partial(super().images, all=all, filters=filters))
 
@@ -111,6 +114,11 @@ class MemoryEngine(Engine):
 
     def remove_image(self, name, *, noprune=False):  # noqa: ARG002 - the SDK's argument
         self._point("docker.remove_image", partial(self._untag, name))
+
+    def _history(self, image_id):
+        """Nothing of it is remembered here but that there is an image."""
+        super().inspect_image(image_id)
+        return []
 
     def _create(self, name, labels):
         self._answer()
