@@ -55,8 +55,8 @@ class Tools:
         registry: manifests of a registry; see `Context`.
         open_log: `open_log(objects, prefix, now, live)` -> the log of one step under one claim.
         operators: whose scripts this machine runs itself.
-        builder: how images are built here.
         storage: who keeps its disk.
+        builder: how images are built here.
     """
 
     edge: Edge
@@ -68,8 +68,8 @@ class Tools:
     registry: Callable[[str, str, Credentials | None], Registry] = Registry
     open_log: Callable[..., StepLog] = StepLog
     operators: Operators = field(default_factory=Operators)
-    builder: Builder = field(default_factory=Classic)
     storage: Storage = field(default_factory=Storage)
+    builder: Builder = field(default_factory=Classic)
 
     def now(self) -> datetime:
         return self.pace.now()

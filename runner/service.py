@@ -94,8 +94,16 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     builder = builders.builder(docker, environ)
     log.info("builds images", extra={"builder": builder.name, "because": builder.because})
     storage = KeptStorage(chosen.folder, docker, edge, pace, chosen.limits)
-    operators = Operators.from_env(environ)
-    tools = Tools(edge, workspace, docker, runner_id, pace, operators=operators, builder=builder, storage=storage)
+    tools = Tools(
+        edge,
+        workspace,
+        docker,
+        runner_id,
+        pace,
+        operators=Operators.from_env(environ),
+        storage=storage,
+        builder=builder,
+    )
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
     facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}

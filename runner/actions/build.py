@@ -157,6 +157,7 @@ def build(settings: Settings, context: Context, tree: Tree, builder: Builder) ->
             platform=settings.platform,
             secrets=secrets,
             caches=caches(context),
+            tag=f"{settings.image}:r-{context.run.lower()}",
             from_fork=context.job.event.fork,
         )
         return builder.build(wanted, hidden)
