@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Literal
 
 import pydantic
@@ -17,7 +16,6 @@ from runner.containers import Ended
 from runner.context import Context, Image
 from runner.ending import Limits
 from runner.fields import Duration, ImageName, SecretName, Size, VariableName
-from runner.hiding import Hiding
 from runner.stopping import Stopping
 
 _KILLED = 137
@@ -41,9 +39,8 @@ class Limited(pydantic.BaseModel):
     secrets: Mapping[VariableName, SecretName] = pydantic.Field(default_factory=dict)
 
 
-@contextlib.contextmanager
-def hiding(settings: Limited, context: Context) -> Iterator[tuple[Context, Mapping[str, str]]]:
-    """The context with a log in which the secrets of the step do not stand, and their values by variable.
+def secrets_of(settings: Limited, context: Context) -> Mapping[str, str]:
+    """The values of the step's secrets, by variable.
 
     Raises:
         StepFailed: the event comes from a fork.
@@ -51,12 +48,7 @@ def hiding(settings: Limited, context: Context) -> Iterator[tuple[Context, Mappi
     """
     if settings.secrets and context.job.event.fork:
         raise StepFailed("this comes from a fork, and no secret is ever given to a fork's code")
-    values = {variable: context.secret(name) for variable, name in settings.secrets.items()}
-    log = Hiding(context.log, values.values())
-    try:
-        yield replace(context, log=log), values
-    finally:
-        log.finish()
+    return {variable: context.secret(name) for variable, name in settings.secrets.items()}
 
 
 @contextlib.contextmanager

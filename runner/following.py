@@ -8,6 +8,7 @@ from datetime import timedelta
 from chalicelib.edge import Edge
 from chalicelib.model import Run
 from runner import runlog
+from runner.capping import PREFIX
 from runner.listing import state_words
 from runner.pace import Pace
 
@@ -38,7 +39,7 @@ def print_log(edge: Edge, run_id: str, pace: Pace, *, follow: bool) -> None:
         if run.ended or not follow:
             break
         pace.sleep(_LOOK_EVERY_S)
-    print(f"{runlog.PREFIX}{run_id}: {state_words(run)}{f': {run.reason}' if run.reason else ''}", file=sys.stderr)  # noqa: T201 - a command's answer
+    print(f"{PREFIX}{run_id}: {state_words(run)}{f': {run.reason}' if run.reason else ''}", file=sys.stderr)  # noqa: T201 - a command's answer
 
 
 def wait_for_end(edge: Edge, run_id: str, pace: Pace, limit_s: float = _END_WITHIN_S) -> Run:
