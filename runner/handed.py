@@ -58,7 +58,7 @@ class Handed:
                 self._values = {**self._values, name: (*known, value)[-_MOST_VALUES:]}
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _matcher(secrets: frozenset[tuple[str, tuple[str, ...]]]) -> Matcher:
     """Made once for all runs that know the same."""
     return Matcher(dict(secrets))

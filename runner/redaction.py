@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 from runner.disguises import disguises
 
 HIDDEN = b"***"
-# Every disguise is longer: where one begins is found by its first bytes.
-_HEAD = 4
-# The fastest automaton takes some hundred bytes for each byte of a pattern.
-_MOST_FAST = 20_000
+# The automaton knows of each disguise no more than its beginning: hundreds of them fit into the processor's cache, and
+# what follows is compared where one was found.
+_HEAD = 8
 
 Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was found in a text: whose secrets and where, and where at its end one may still begin (else its length)."""
+
+    secrets: tuple[tuple[str, Span], ...]
+    open_from: int
 
 
 class Matcher:
@@ -26,31 +35,27 @@ class Matcher:
     """
 
     def __init__(self, secrets: Mapping[str, Iterable[str]]) -> None:
-        named = {form: name for name in sorted(secrets) for value in secrets[name] for form in disguises(value)}
-        self._forms = sorted(named)
-        self._names = [named[form] for form in self._forms]
-        self._longest = max(map(len, self._forms), default=0)
-        fast = sum(map(len, self._forms)) <= _MOST_FAST
-        kind = Implementation.DFA if fast else Implementation.ContiguousNFA
-        self._whole = BytesAhoCorasick(self._forms, implementation=kind)
-        self._heads = BytesAhoCorasick(sorted({form[:_HEAD] for form in self._forms}))
+        self._names = {form: name for name in sorted(secrets) for value in secrets[name] for form in disguises(value)}
+        self._forms = sorted(self._names)
+        by_head = {head: tuple(forms) for head, forms in groupby(self._forms, key=lambda form: form[:_HEAD])}
+        self._begun = list(by_head.values())
+        self._heads = BytesAhoCorasick(list(by_head), implementation=Implementation.DFA)
 
     def __bool__(self) -> bool:
         return bool(self._forms)
 
-    def find(self, text: bytes) -> list[tuple[str, Span]]:
-        """The secrets that stand in it, and where; those that overlap too."""
-        return [
-            (self._names[number], (start, end))
-            for number, start, end in self._whole.find_matches_as_indexes(text, overlapping=True)
-        ]
-
-    def open_from(self, text: bytes) -> int:
-        """Where at its end what may still become a secret begins; its length, where nothing does."""
-        first = max(0, len(text) - self._longest + 1)
-        starts = [first + start for _, start, _ in self._heads.find_matches_as_indexes(text[first:], overlapping=True)]
-        starts += range(max(first, len(text) - _HEAD + 1), len(text))
-        return next((start for start in sorted(starts) if self._goes_on(text[start:])), len(text))
+    def look(self, text: bytes) -> Seen:
+        """The secrets that stand in it, those that overlap too."""
+        found, open_from = [], len(text)
+        for number, start, _ in self._heads.find_matches_as_indexes(text, overlapping=True):
+            for form in self._begun[number]:
+                end = start + len(form)
+                if text.startswith(form, start):
+                    found.append((self._names[form], (start, end)))
+                elif end > len(text) and form.startswith(text[start:]):
+                    open_from = min(open_from, start)
+        short = (start for start in range(max(0, len(text) - _HEAD + 1), len(text)) if self._goes_on(text[start:]))
+        return Seen(tuple(found), min(open_from, next(short, len(text))))
 
     def _goes_on(self, end: bytes) -> bool:
         """Whether some disguise begins so, and is longer."""
@@ -90,12 +95,13 @@ class Redactor:
     def whole(self, text: bytes) -> bytes:
         """A text beside the stream, complete in itself."""
         matcher = self._matcher()
-        return self._starred(text, self._spans(matcher, text, len(text)), len(text)) if matcher else text
+        return self._starred(text, self._spans(matcher.look(text), len(text)), len(text)) if matcher else text
 
     def _pass(self, text: bytes, *, last: bool) -> bytes:
         matcher = self._matcher()
-        until = len(text) if last or not matcher else matcher.open_from(text)
-        spans = self._spans(matcher, text, until) if matcher else []
+        seen = matcher.look(text) if matcher else Seen((), len(text))
+        until = len(text) if last else seen.open_from
+        spans = self._spans(seen, until)
         if self._covered:
             spans = list(_merged([(0, self._covered), *spans]))
         passed = self._starred(text, spans, until, begun=bool(self._covered))
@@ -103,8 +109,9 @@ class Redactor:
         self._covered = max(0, spans[-1][1] - until) if spans else 0
         return passed
 
-    def _spans(self, matcher: Matcher, text: bytes, until: int) -> list[Span]:
-        found = [(name, span) for name, span in matcher.find(text) if span[0] < until]
+    def _spans(self, seen: Seen, until: int) -> list[Span]:
+        """Where secrets begin before `until`; whose they are is told."""
+        found = [(name, span) for name, span in seen.secrets if span[0] < until]
         for name in {name for name, _ in found}:
             self._found(name)
         return list(_merged(sorted(span for _, span in found)))
