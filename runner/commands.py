@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Literal, Protocol
 
 import pydantic
 
@@ -39,8 +39,15 @@ class Limited(pydantic.BaseModel):
     secrets: Mapping[VariableName, SecretName] = pydantic.Field(default_factory=dict)
 
 
-def secrets_of(settings: Limited, context: Context) -> Mapping[str, str]:
-    """The values of the step's secrets, by variable.
+class WithSecrets(Protocol):
+    """Settings that name secrets."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]: ...
+
+
+def secrets_of(settings: WithSecrets, context: Context) -> Mapping[str, str]:
+    """The values of the step's secrets, by variable or id.
 
     Raises:
         StepFailed: the event comes from a fork.

@@ -9,8 +9,13 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 
+from chalicelib.errors import StepFailed
+
 _INSTRUCTION = re.compile(r"([A-Za-z]+)\s+(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
+_FRONTEND = re.compile(r"(?:#|//)\s*syntax\s*=\s*(?P<image>\S*).*", re.IGNORECASE | re.DOTALL)
+_JSON = re.compile(r"(?:#!.*\n)?\s*\{")
+_OFFICIAL = re.compile(r"(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
 # What could be an image's name; anything else is the engine's to complain of.
 _NAME = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_.-]+)?(@[a-z0-9]+:[0-9a-fA-F]+)?"
@@ -39,6 +44,33 @@ def bases(dockerfile: str, args: Mapping[str, str]) -> tuple[str, ...]:
                 named[image] = None
             stages.add(stage.lower())
     return tuple(named)
+
+
+def without_frontend(dockerfile: str) -> str:
+    """The text for the engine's own frontend: a line that asks for Docker's is left empty, as the engine has that.
+
+    Raises:
+        StepFailed: it asks for another one, which would be a program of somebody else's that sees everything here.
+
+    Source: https://docs.docker.com/reference/dockerfile/#syntax
+    """
+    text = dockerfile.removeprefix("\ufeff")
+    if _JSON.match(text):
+        raise StepFailed("the Dockerfile begins with `{`: it is for another frontend than the engine's own")
+    # Not `splitlines`: BuildKit takes what that ends a line at for spaces.
+    lines = text.split("\n")
+    for index, line in enumerate(lines):
+        found = _FRONTEND.fullmatch(line.strip())
+        if found and not _OFFICIAL.fullmatch(found["image"]):
+            raise StepFailed(
+                f"the Dockerfile asks for the frontend {found['image'][:100]}: only the engine's own reads Dockerfiles"
+                " here; leave out the line `syntax=`"
+            )
+        if found:
+            lines[index] = ""
+        elif line.strip() and not line.lstrip().startswith(("#", "//")):
+            break
+    return "\n".join(lines)
 
 
 def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:

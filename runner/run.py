@@ -19,6 +19,8 @@ from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, Waitin
 from chalicelib.reports.words import duration
 from chalicelib.when import should_run, when_of
 from runner import actions, images
+from runner.building import Builder
+from runner.classic import Classic
 from runner.context import Aws, Context, Park
 from runner.handed import Guard, Handed
 from runner.journal import RunJournal
@@ -54,6 +56,7 @@ class Tools:
         open_log: `open_log(objects, prefix, now, matcher, live=live)` -> the log of one step under one claim.
         operators: whose scripts this machine runs itself.
         handed: every secret that this process was handed.
+        builder: how images are built here.
     """
 
     edge: Edge
@@ -66,6 +69,7 @@ class Tools:
     open_log: Callable[..., StepLog] = StepLog
     operators: Operators = field(default_factory=Operators)
     handed: Handed = field(default_factory=Handed)
+    builder: Builder = field(default_factory=Classic)
 
     def now(self) -> datetime:
         return self.pace.now()
@@ -382,6 +386,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         remaining_s=place.remaining_s,
         now=tools.now,
         aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region),
+        builder=tools.builder,
         stopping=place.stopping,
         pace=tools.pace,
         registry=tools.registry,

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.edge import connect
 from chalicelib.errors import StepErrored
 from chalicelib.settings import Settings
-from runner import images
+from runner import builders, images
 from runner.agent import Agent
 from runner.handed import Handed
 from runner.helping import Helper
@@ -92,8 +92,11 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     # Two runners may bear one name: the suffix tells them apart, and the record tells which holds what.
     runner_id = f"{chosen.name or socket.gethostname()}-{uuid4().hex[:8]}"
     workspace = Workspace(writable(chosen.folder), handed.listening(edge.secrets.get), environ)
+    docker = images.connect()
+    builder = builders.builder(docker, environ)
+    log.info("builds images", extra={"builder": builder.name, "because": builder.because})
     operators = Operators.from_env(environ)
-    tools = Tools(edge, workspace, images.connect(), runner_id, pace, operators=operators, handed=handed)
+    tools = Tools(edge, workspace, docker, runner_id, pace, operators=operators, builder=builder, handed=handed)
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
     facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}

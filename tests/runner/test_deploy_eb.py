@@ -15,6 +15,7 @@ from chalicelib.deployer import advance_deployment
 from chalicelib.errors import MissingSecret, NeedsAttention, Outrun, StepErrored, StepFailed
 from chalicelib.model import DeploymentState, Source, StepStatus, WaitingFor
 from runner.actions.deploy_eb import Settings, run
+from runner.classic import Classic
 from runner.context import Aws, Context, Image, Park
 from runner.stopping import Stopped, Stopping, Why
 from tests.fake_beanstalk import FakeBeanstalk
@@ -108,6 +109,7 @@ class World:
             remaining_s=lambda: 600,
             now=self.clock,
             aws=Aws(self.client, self.edge.store, self.edge.objects, "ap-southeast-2"),
+            builder=Classic(),
             stopping=self.stopping,
         )
 

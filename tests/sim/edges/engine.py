@@ -83,6 +83,9 @@ class MemoryEngine(Engine):
     def inspect_image(self, image_id):
         return self._point("docker.inspect_image", partial(super().inspect_image, image_id))
 
+    def history(self, image_id):
+        return self._point("docker.history", partial(self._history, image_id))
+
     def images(self, *, filters):
         return self._point("docker.images", partial(super().images, filters=filters))
 
@@ -108,6 +111,11 @@ class MemoryEngine(Engine):
 
     def remove_image(self, name, *, noprune=False):  # noqa: ARG002 - the SDK's argument
         self._point("docker.remove_image", partial(self._untag, name))
+
+    def _history(self, image_id):
+        """Nothing of it is remembered here but that there is an image."""
+        super().inspect_image(image_id)
+        return []
 
     def _create(self, name, labels):
         self._answer()
