@@ -245,8 +245,20 @@ class StepLog:
         return True
 
 
-def read(objects: Objects, run: str, after: str = "") -> Iterator[tuple[str, bytes]]:
-    """The pieces of a run's log behind the key `after`, in order: (key, bytes)."""
+def place(key: str) -> tuple[int, int]:
+    """The epoch and the step (from 0) of a piece."""
+    _, _, epoch, step, _ = key.split("/")
+    return int(epoch), int(step)
+
+
+def read(
+    objects: Objects, run: str, after: str = "", wanted: Callable[[int], bool] = lambda _: True
+) -> Iterator[tuple[str, bytes]]:
+    """The pieces of a run's log behind the key `after`, in order: (key, bytes).
+
+    Args:
+        wanted: whether a step (from 0) is; the others are not fetched.
+    """
     for key in objects.keys(f"logs/{run}/"):
-        if key > after and not key.endswith("/index"):
+        if key > after and not key.endswith("/index") and wanted(place(key)[1]):
             yield key, objects.get(key)
