@@ -318,6 +318,8 @@ def _step(place: _Place, results: Mapping[str, StepResult], tools: Tools) -> Ste
     if not _was_parked(run, index):
         step_log.line(f"{place.step.action} (step {index + 1} of {len(run.job.steps)})")
     outcome = _tried(place, results, step_log, tools)
+    if step_log.printed:
+        log.warning("secret printed", extra={"run": run.id, "step": index, "secrets": sorted(step_log.printed)})
     return outcome if isinstance(outcome, Park) else guard.result(outcome, step_log.printed)
 
 
