@@ -19,7 +19,8 @@ from runner.terminal import RESET, Harmless
 FOLLOWED_FOR = timedelta(seconds=60)
 """So long a runner writes in small pieces for somebody who reads along; who goes on reading says so in time."""
 _SAY_EVERY_S = 30.0
-_LOOK_EVERY_S = 1.0
+# What is printed is read two seconds later at most: one until it is stored, and half a one for each call.
+_LOOK_EVERY_S = 0.5
 _END_WITHIN_S = 15.0
 _END_LOOK_EVERY_S = 0.5
 _BOLD = "\x1b[1m"

@@ -21,7 +21,7 @@ from runner.redaction import Matcher, Redactor
 _PIECE_BYTES = 256 * 1024
 # How long a piece may wait while somebody reads along; how long each does while nobody does, the last one for ever.
 # A step that ends soon is stored as a whole, and a long one costs a request a minute.
-_LIVE_S = 2.0
+_LIVE_S = 1.0
 _PAUSES_S = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _TAIL_LINES = 200
 _TAIL_LINE_BYTES = 2000
@@ -57,7 +57,7 @@ class StepLog:
     """The log of one step under one claim. Writing never fails: what the bucket refuses is kept and tried again.
 
     Args:
-        live: whether somebody reads the log as it is written; asked every two seconds.
+        live: whether somebody reads the log as it is written; asked every second.
         matcher: what must not stand in it.
         capped: how much of it is kept.
     """

@@ -191,19 +191,19 @@ def test_while_nobody_reads_along_a_log_is_written_ever_more_rarely(unread, buck
     assert len(bucket.text()) == 500
 
 
-def test_whoever_begins_to_read_along_waits_two_seconds_and_whoever_ends_costs_little_again(unread, bucket):
+def test_whoever_begins_to_read_along_waits_a_second_and_whoever_ends_costs_little_again(unread, bucket):
     each_second(unread, 130)
     before = len(bucket.puts)
     unread.live[0] = True
-    each_second(unread, 2)
+    each_second(unread, 1)
     assert len(bucket.text()) > 250
-    each_second(unread, 18)
-    assert len(bucket.puts) == before + 10
+    each_second(unread, 19)
+    assert len(bucket.puts) == before + 20
     unread.live[0] = False
     each_second(unread, 50)
-    assert len(bucket.puts) == before + 10
+    assert len(bucket.puts) == before + 20
     each_second(unread, 12)
-    assert len(bucket.puts) == before + 11
+    assert len(bucket.puts) == before + 21
 
 
 def test_what_a_step_prints_after_a_long_silence_waits_no_longer_than_two_seconds(unread, bucket):
