@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Literal, Protocol
 
 import pydantic
@@ -17,7 +16,6 @@ from runner.containers import Ended
 from runner.context import Context, Image
 from runner.ending import Limits
 from runner.fields import Duration, ImageName, SecretName, Size, VariableName
-from runner.hiding import Hiding
 from runner.stopping import Stopping
 
 _KILLED = 137
@@ -48,9 +46,8 @@ class WithSecrets(Protocol):
     def secrets(self) -> Mapping[str, str]: ...
 
 
-@contextlib.contextmanager
-def hiding(settings: WithSecrets, context: Context) -> Iterator[tuple[Context, Mapping[str, str]]]:
-    """The context with a log in which the secrets of the step do not stand, and their values by variable or id.
+def secrets_of(settings: WithSecrets, context: Context) -> Mapping[str, str]:
+    """The values of the step's secrets, by variable or id.
 
     Raises:
         StepFailed: the event comes from a fork.
@@ -58,12 +55,7 @@ def hiding(settings: WithSecrets, context: Context) -> Iterator[tuple[Context, M
     """
     if settings.secrets and context.job.event.fork:
         raise StepFailed("this comes from a fork, and no secret is ever given to a fork's code")
-    values = {variable: context.secret(name) for variable, name in settings.secrets.items()}
-    log = Hiding(context.log, values.values())
-    try:
-        yield replace(context, log=log), values
-    finally:
-        log.finish()
+    return {variable: context.secret(name) for variable, name in settings.secrets.items()}
 
 
 @contextlib.contextmanager

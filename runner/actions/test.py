@@ -23,12 +23,10 @@ def run(settings: Settings, context: Context) -> StepResult:
     """Run the command in a container of its own and judge by its exit code and its results."""
     started_at = context.now()
     image = context.image(settings.image)
-    with (
-        commands.hiding(settings, context) as (hidden, secrets),
-        commands.container(settings, hidden, settings.command, image, secrets) as container,
-    ):
+    secrets = commands.secrets_of(settings, context)
+    with commands.container(settings, context, settings.command, image, secrets) as container:
         context.log.line(f"$ {' '.join(settings.command)}")
-        ended = commands.watch(settings, hidden, container, context.stopping)
+        ended = commands.watch(settings, context, container, context.stopping)
         tests = results(settings, context, container)
     judge(settings, ended, tests, context.log.tail())
     facts = {"tests": tests.facts()} if tests else {}
