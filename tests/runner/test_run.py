@@ -482,19 +482,19 @@ def test_a_step_that_finds_nothing_to_do_ends_the_run_skipped_without_last_words
 
 def test_a_step_gets_to_know_its_suite_of_the_branchs_run_before(edge, tmp_path, docker, pace):
     def ended(number, facts, **changes):
-        acts = Action("build"), Action("test")
+        acts = Action("lint"), Action("test")
         run = edge.store.claim(queued(edge, number, *acts, send=False, **changes), "r1", pace.clock())
-        results = {0: passed("build"), 1: passed("test", **facts)}
+        results = {0: passed("lint"), 1: passed("test", **facts)}
         assert edge.store.end(run, RunState.PASSED, reason=None, tell={}, now=pace.clock(), results=results) is None
         return run
 
     older = {"tests": {"passed": 1, "failed": 0, "skipped": 0, "failures": []}}
     run = ended(1, older)
     ended(2, {})
-    steps = Step("build", {}), Step("test", {})
+    steps = Step("lint", {}), Step("test", {})
     ended(3, {"tests": {"passed": 9}}, job=replace(job(*steps), pipeline="another"))
     look = Action("test", lambda context: passed("test", seen=[context.before().run, context.before().facts]))
-    none = Action("build", lambda context: passed("build", seen=context.before()))
+    none = Action("lint", lambda context: passed("lint", seen=context.before()))
     made = World(edge, tmp_path, docker, pace, none, look, number=4)
     steps = made.enact().steps
     assert steps[0].facts == {"seen": None}
