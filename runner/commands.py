@@ -15,7 +15,7 @@ from runner import containers, contract
 from runner.containers import Ended
 from runner.context import Context, Image
 from runner.ending import Limits
-from runner.fields import Duration, ImageName, SecretName, Size, VariableName
+from runner.fields import Duration, ImageName, PositiveInt, SecretName, Size, VariableName
 from runner.hiding import Hiding
 from runner.services import COMMANDS_NAME, Services
 from runner.serving import Network, Serving, serving
@@ -31,6 +31,8 @@ class Limited(pydantic.BaseModel):
         network: none = what the image itself starts, and the services, are all that can be reached.
         secrets: variable -> name of the secret whose value it gets.
         services: what runs beside the command, by the name under which it is reached.
+        cpus: None = all processors that others leave it.
+        disk: how much it may have written at a time.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +40,10 @@ class Limited(pydantic.BaseModel):
     image: ImageName | None = None
     timeout: Duration = 1800
     memory: Size = 2 * 1024**3
+    cpus: PositiveInt | None = None
+    processes: PositiveInt = containers.PROCESSES
+    file_size: Size = containers.FILE_BYTES
+    disk: Size = 20 * 1024**3
     network: Literal["none", "internet"] = "none"
     environment: Mapping[VariableName, str] = pydantic.Field(default_factory=dict)
     secrets: Mapping[VariableName, SecretName] = pydantic.Field(default_factory=dict)
@@ -94,6 +100,9 @@ def container(
         environment={**settings.environment, **secrets, **contract.environment(context, image)},
         folder=folder,
         memory_bytes=settings.memory,
+        processors=settings.cpus,
+        processes=settings.processes,
+        file_bytes=settings.file_size,
         labels=context.labels,
         name=name,
         known_as=COMMANDS_NAME if settings.services else None,
@@ -126,7 +135,7 @@ def watch(settings: Limited, context: Context, made: Made, stopping: Stopping, *
     Args:
         asked_grace_s: how long it may go on after SIGTERM when somebody has asked for its end.
     """
-    limits = Limits(min(settings.timeout, context.remaining_s()), asked_grace_s=asked_grace_s)
+    limits = Limits(min(settings.timeout, context.remaining_s()), asked_grace_s=asked_grace_s, disk_bytes=settings.disk)
     ended = containers.watch(context.docker, made.container, context.log, limits, stopping)
     gone = made.services.ended() if made.services else None
     if gone:
@@ -135,7 +144,7 @@ def watch(settings: Limited, context: Context, made: Made, stopping: Stopping, *
 
 
 def check_limits(what: str, settings: Limited, ended: Ended, tail: tuple[str, ...]) -> None:
-    """It took no more time and memory than it was given.
+    """It took no more time, memory and disk than it was given.
 
     Args:
         what: what it is called in a sentence: `the tests`.
@@ -149,6 +158,8 @@ def check_limits(what: str, settings: Limited, ended: Ended, tail: tuple[str, ..
         )
     if ended.out_of_memory:
         raise StepFailed(f"{what} ran out of memory (limit {size(settings.memory)})", tail)
+    if ended.filled:
+        raise StepFailed(f"{what} filled the disk and had to be stopped (limit {size(settings.disk)})", tail)
 
 
 def check_code(what: str, ended: Ended, tail: tuple[str, ...], evidence: object = None) -> None:

@@ -38,14 +38,17 @@ _NOBODY = "127.0.0.1"
 _TIDY_S = 30
 _LAST_WORDS_S = 5
 _PACE = Real()
-_PROCESSES = 4096
+PROCESSES = 4096
+# A file of a suite or a database is smaller; what fills a disk in one call is not begun.
+FILE_BYTES = 10 * 1024**3
 # Many for a suite and its database, and below the hard limits that engines without CAP_SYS_RESOURCE were seen to have
 # (20000): a container that asks for more than its engine may give does not start.
 _OPEN_FILES = 16384
 # Half of what everything outside has: where all want the processors, runner and registry go first; else a suite has
 # them all.
-# A quota would make suites slower on an idle machine and protect nothing more.
+# A quota would make suites slower on an idle machine and protect nothing more: only ci.yml asks for one.
 _CPU_SHARES = 512
+_NANO = 10**9
 # What images of web servers and databases do as root before they become somebody else: make files over to a user
 # (CHOWN, DAC_OVERRIDE, FOWNER, FSETID), become that user (SETUID, SETGID), signal the workers they started (KILL),
 # listen on port 80 (NET_BIND_SERVICE). Debian's `su` and `cron` write to the audit log, and give up where they may not.
@@ -86,6 +89,9 @@ class Wanted:
 
     Args:
         command: None = the image's own.
+        processors: how many it may use; None = all that others leave it.
+        processes: how many it may have at a time, threads counted.
+        file_bytes: how large one of its files may become.
         kind: what its label says that it is.
         known_as: by which name the others of its network reach it.
         inside: its network has no way out.
@@ -98,6 +104,9 @@ class Wanted:
     labels: Mapping[str, str]
     name: str
     folder: str | None = None
+    processors: int | None = None
+    processes: int = PROCESSES
+    file_bytes: int = FILE_BYTES
     kind: str = "step"
     known_as: str | None = None
     inside: bool = False
@@ -109,12 +118,14 @@ class Ended:
 
     Args:
         timed_out_s: the limit at which we stopped it, or None.
+        filled: it wrote more than it may keep, and we stopped it.
         without: which of its services ended before it, and how, in a sentence.
     """
 
     code: int
     out_of_memory: bool
     timed_out_s: float | None = None
+    filled: bool = False
     without: str | None = None
 
 
@@ -186,12 +197,16 @@ def created(docker: Any, wanted: Wanted, network: str, *, tidy_s: float = _TIDY_
             init=True,
             mem_limit=wanted.memory_bytes,
             memswap_limit=wanted.memory_bytes,
-            pids_limit=_PROCESSES,
+            pids_limit=wanted.processes,
             security_opt=["no-new-privileges:true"],
             cap_drop=["ALL"],
             cap_add=list(_CAPABILITIES),
-            ulimits=[Ulimit(name="nofile", soft=_OPEN_FILES, hard=_OPEN_FILES)],
+            ulimits=[
+                Ulimit(name="nofile", soft=_OPEN_FILES, hard=_OPEN_FILES),
+                Ulimit(name="fsize", soft=wanted.file_bytes, hard=wanted.file_bytes),
+            ],
             cpu_shares=_CPU_SHARES,
+            nano_cpus=None if wanted.processors is None else wanted.processors * _NANO,
             # Attached before the start, nothing is lost, and nothing is written twice.
             log_config=LogConfig(type="none"),
             network_mode=network,
@@ -269,7 +284,12 @@ def watch(docker: Any, container: str, log: Log, limits: Limits, stopping: Stopp
             code = ending.exit_code()
         state = docker.api.inspect_container(container)["State"]
     stopping.check()
-    return Ended(code, bool(state.get("OOMKilled")), limits.timeout_s if ending.timed_out.is_set() else None)
+    return Ended(
+        code,
+        bool(state.get("OOMKilled")),
+        limits.timeout_s if ending.timed_out.is_set() else None,
+        filled=ending.filled.is_set(),
+    )
 
 
 def archive(docker: Any, container: str, path: str) -> bytes | None:

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.edge import connect
 from chalicelib.errors import StepErrored
 from chalicelib.settings import Settings
-from runner import images
+from runner import images, zones
 from runner.agent import Agent
 from runner.helping import Helper
 from runner.notice import SpotNotice
@@ -87,6 +87,7 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     runner_id = f"{chosen.name or socket.gethostname()}-{uuid4().hex[:8]}"
     workspace = Workspace(writable(chosen.folder), edge.secrets.get, environ)
     tools = Tools(edge, workspace, images.connect(), runner_id, pace, operators=Operators.from_env(environ))
+    zones.close_or_say()
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
     facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}
