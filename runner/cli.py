@@ -21,6 +21,7 @@ from runner.operating import COMMANDS
 from runner.planning import plan
 from runner.reconciling import reconcile
 from runner.starting import COMMANDS as STARTING
+from runner.zoning import zones
 
 if TYPE_CHECKING:
     from chalicelib.edge import Edge
@@ -84,7 +85,7 @@ def main(context: click.Context) -> None:
     context.obj = _edge
 
 
-for command in (*COMMANDS, *STARTING, explain, gc, images, init, plan, reconcile, schema):
+for command in (*COMMANDS, *STARTING, explain, gc, images, init, plan, reconcile, schema, zones):
     main.add_command(command)
 
 

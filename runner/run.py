@@ -29,6 +29,7 @@ from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.registry import Credentials, Registry
 from runner.runlog import StepLog, step_prefix
+from runner.since import Before
 from runner.stopping import Stopped, Stopping, Why
 from runner.storage import Storage
 from runner.workspace import Workspace
@@ -413,7 +414,17 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         registry=tools.registry,
         so_far=tuple(results[at] for at in sorted(results, key=int)),
         operators=tools.operators,
+        before=lambda: _before(run, place.index, edge),
     )
+
+
+def _before(run: Run, index: int, edge: Edge) -> Before | None:
+    """The suite of a step as the last run before this one left it, of the same pipeline and ref."""
+    for other in sorted(superseding.others_of(run, edge), key=lambda one: one.id, reverse=True):
+        result = other.results.get(str(index))
+        if other.id < run.id and other.job.pipeline == run.job.pipeline and result and "tests" in result.facts:
+            return Before(other.id, other.job.event.commit, result.facts["tests"])
+    return None
 
 
 def labels(run: Run, tools: Tools) -> dict[str, str]:

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.edge import connect
 from chalicelib.errors import StepErrored
 from chalicelib.settings import Settings
-from runner import builders, images
+from runner import builders, images, zones
 from runner.agent import Agent
 from runner.handed import Handed
 from runner.helping import Helper
@@ -111,6 +111,7 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
         builder=builder,
         handed=handed,
     )
+    zones.close_or_say()
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
     facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}

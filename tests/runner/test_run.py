@@ -16,10 +16,10 @@ from tests.running import Action, built, passed, queued, tools
 class World:
     """One run and what enacts it, claim after claim."""
 
-    def __init__(self, edge, folder, docker, pace, *acts, **changes):
+    def __init__(self, edge, folder, docker, pace, *acts, number=1, **changes):
         self.edge, self.docker, self.clock, self.stopping = edge, docker, pace.clock, Stopping()
         self.tools = tools(edge, folder, docker, pace, *acts)
-        self.id = queued(edge, 1, *acts, send=False, **changes).id
+        self.id = queued(edge, number, *acts, send=False, **changes).id
 
     @property
     def run(self):
@@ -508,3 +508,28 @@ def test_an_error_that_nobody_foresaw_tells_no_secret_either(world, edge):
     parked = world(Action("test", test)).enact()
     assert "s3cret" not in repr(parked)
     assert parked.park.reason.endswith("x***")
+
+
+# --- the run before ---------------------------------------------------------------------------------
+
+
+def test_a_step_gets_to_know_its_suite_of_the_branchs_run_before(edge, tmp_path, docker, pace):
+    def ended(number, facts, **changes):
+        acts = Action("lint"), Action("test")
+        run = edge.store.claim(queued(edge, number, *acts, send=False, **changes), "r1", pace.clock())
+        results = {0: passed("lint"), 1: passed("test", **facts)}
+        assert edge.store.end(run, RunState.PASSED, reason=None, tell={}, now=pace.clock(), results=results) is None
+        return run
+
+    older = {"tests": {"passed": 1, "failed": 0, "skipped": 0, "failures": []}}
+    run = ended(1, older)
+    ended(2, {})
+    steps = Step("lint", {}), Step("test", {})
+    ended(3, {"tests": {"passed": 9}}, job=replace(job(*steps), pipeline="another"))
+    look = Action("test", lambda context: passed("test", seen=[context.before().run, context.before().facts]))
+    none = Action("lint", lambda context: passed("lint", seen=context.before()))
+    made = World(edge, tmp_path, docker, pace, none, look, number=4)
+    steps = made.enact().steps
+    assert steps[0].facts == {"seen": None}
+    assert steps[1].facts["seen"][0] == run.id
+    assert steps[1].facts["seen"][1]["passed"] == 1
