@@ -30,9 +30,8 @@ _COMMAND_FAILED = tuple(
 )
 # The ways to say where in itself BuildKit gave up; none of it helps a reader.
 _WRAPPING = re.compile(
-    r"^(ERROR: )?(failed to solve( with frontend dockerfile\.v0)?: )?(rpc error: code = Unknown desc = )?"
-    r"((failed to create LLB definition|failed to solve( with frontend dockerfile\.v0)?): )*"
-    r"(rpc error: code = Unknown desc = )?"
+    r"^(ERROR: )?((failed to (build|solve|create LLB definition)( with frontend [\w.]+)?"
+    r"|rpc error: code = Unknown desc =):? )*"
 )
 
 
