@@ -44,11 +44,13 @@ def test_disk_network_and_registry_are_not_the_committers_fault(error):
             "the Dockerfile's command `composer install --no-dev` exited with 2",
         ),
         (
-            'ERROR: failed to build: failed to solve: process "/bin/sh -c make" did not complete successfully: exit code: 2',
+            'ERROR: failed to build: failed to solve: process "/bin/sh -c make" did not complete successfully: '
+            "exit code: 2",
             "the Dockerfile's command `make` exited with 2",
         ),
         (
-            "failed to solve with frontend dockerfile.v0: failed to create LLB definition: the Dockerfile cannot be empty",
+            "failed to solve with frontend dockerfile.v0: failed to create LLB definition: "
+            "the Dockerfile cannot be empty",
             "the Dockerfile does not build: the Dockerfile cannot be empty",
         ),
         (
