@@ -9,6 +9,7 @@ from runner.refusals import refusal
     [
         "write /x: no space left on device",
         'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io on 10.0.0.2:53: no such host',
+        'Get "https://x/v2/": dial tcp: lookup x on 10.0.0.2:53: connect: network is unreachable',
         "toomanyrequests: You have reached your pull rate limit",
         "received unexpected HTTP status: 503 Service Unavailable",
         'Get "https://x/v2/": net/http: TLS handshake timeout',
@@ -20,6 +21,7 @@ from runner.refusals import refusal
         'ERROR: failed to solve: process "/bin/sh -c make" did not complete successfully: exit code: 137',
         "ERROR: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
         "error during connect: Post http://…/build: EOF",
+        "cannot write /dev/shm/tau-build-x/image because server did not provide an image ID",
         "failed to receive status: rpc error: code = Unavailable desc = error reading from server: EOF",
         "failed to solve with frontend dockerfile.v0: failed to create LLB definition: unexpected status: 503",
     ],
@@ -44,13 +46,17 @@ def test_disk_network_and_registry_are_not_the_committers_fault(error):
             "the Dockerfile's command `composer install --no-dev` exited with 2",
         ),
         (
-            'ERROR: failed to build: failed to solve: process "/bin/sh -c make" did not complete successfully: '
-            "exit code: 2",
+            (
+                'ERROR: failed to build: failed to solve: process "/bin/sh -c make" did not complete successfully: '
+                "exit code: 2"
+            ),
             "the Dockerfile's command `make` exited with 2",
         ),
         (
-            "failed to solve with frontend dockerfile.v0: failed to create LLB definition: "
-            "the Dockerfile cannot be empty",
+            (
+                "failed to solve with frontend dockerfile.v0: failed to create LLB definition: "
+                "the Dockerfile cannot be empty"
+            ),
             "the Dockerfile does not build: the Dockerfile cannot be empty",
         ),
         (
