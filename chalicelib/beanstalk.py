@@ -2,72 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
-from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState
-
-LOOK_EVERY = timedelta(seconds=5)
-"""How soon somebody looks again while a deployment is under way."""
-LOST_AFTER = timedelta(seconds=30)
-"""An update that shows no trace after so long was never begun: longer than one call may take."""
-HEALTH_GRACE = timedelta(seconds=60)
-"""Health may lag behind Ready: a load balancer needs a few checks before an instance counts again."""
-
-
-class Call(StrEnum):
-    """What the winner of the conditional write does next."""
-
-    UPDATE_ENVIRONMENT = "update_environment"
-
-
-@dataclass(frozen=True)
-class Notice:
-    """One event of Elastic Beanstalk: `severity` is TRACE, DEBUG, INFO, WARN, ERROR or FATAL."""
-
-    at: datetime
-    severity: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What Elastic Beanstalk says at one moment.
-
-    Args:
-        health: the colour: Green, Yellow, Red or Grey.
-        health_status: the word of enhanced health (Ok, Warning, Severe, NoData), None without it.
-        label: the version that runs; None where none was ever deployed.
-        version_status: of our version, asked for only while it is being prepared; None = not known there.
-        notices: the environment's, oldest first, from a little before the deployment was made.
-        missing: there is no such environment.
-    """
-
-    status: str | None = None
-    health: str | None = None
-    health_status: str | None = None
-    label: str | None = None
-    version_status: str | None = None
-    notices: tuple[Notice, ...] = ()
-    url: str | None = None
-    missing: bool = False
-
-    @property
-    def ready(self) -> bool:
-        return self.status == "Ready"
-
-    @property
-    def condition(self) -> str | None:
-        """The health in one word, the more exact one where both are known."""
-        return next((word for word in (self.health_status, self.health) if word in _RANK), self.health)
-
-
-# https://docs.aws.amazon.com/elasticbeanstalk/latest/dg/health-enhanced-status.html; Grey, NoData, Unknown, Pending
-# and Suspended say nothing about the application.
-_RANK = {"Green": 0, "Ok": 0, "Info": 0, "Yellow": 1, "Warning": 1, "Red": 2, "Degraded": 2, "Severe": 3}
-_BAD = 2
+from chalicelib import rollback
+from chalicelib.environment import (
+    BAD,
+    HEALTH_GRACE,
+    LOOK_EVERY,
+    LOST_AFTER,
+    Call,
+    Seen,
+    first_error,
+    newest,
+    rank,
+    since,
+)
+from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Live
 
 Next = tuple[Deployment, Call | None]
 
@@ -81,8 +32,14 @@ def advance(record: Deployment, seen: Seen, now: datetime) -> Next:
         return record, None
     moved, call = _look(replace(record, reason=None), seen, now)
     if call is None and moved.state not in DEPLOYMENT_ENDS and now >= moved.deadline_at:
-        moved = _fail(moved, _too_late(moved, seen))
+        moved, call = _give_up(moved, seen, now)
     return _due(moved, now), call
+
+
+def wanted(record: Deployment) -> str:
+    """The version that the environment is to run: ours, or the one that it goes back to."""
+    back = record.state is DeploymentState.ROLLING_BACK
+    return record.back_to or record.label if back else record.label
 
 
 def answered(record: Deployment, now: datetime) -> Deployment:
@@ -93,6 +50,8 @@ def answered(record: Deployment, now: datetime) -> Deployment:
 
 def refused(record: Deployment, reason: str, now: datetime) -> Deployment:
     """UpdateEnvironment was refused for now, surely without effect: wait again, under the deadline that runs."""
+    if record.state is DeploymentState.ROLLING_BACK:
+        return _due(replace(record, called=False, undoing=False, reason=reason), now)
     again = replace(record, state=DeploymentState.WAITING_READY, called=False, ready_at=None, reason=reason)
     return _due(again, now)
 
@@ -105,6 +64,8 @@ def outrun(deployment: Deployment, by: str, now: datetime) -> Deployment:
 
 def failed(record: Deployment, reason: str, now: datetime, *, ours: bool = False) -> Deployment:
     """The end, for a reason from outside; `ours` = no version is to blame, the operators have to act."""
+    if record.state is DeploymentState.ROLLING_BACK:
+        return _due(rollback.failed(record, reason), now)
     return _due(replace(_fail(record, reason), ours=ours), now)
 
 
@@ -115,18 +76,26 @@ def delayed(record: Deployment, reason: str, now: datetime, *, ours: bool = Fals
     return _due(replace(record, reason=reason), now + LOOK_EVERY)
 
 
-def since(record: Deployment, notices: Sequence[Notice]) -> list[Notice]:
-    """The notices that came after we called: newer than all that stood there before, by the same clock."""
-    return [notice for notice in notices if record.mark_at is None or notice.at > record.mark_at]
-
-
-def first_error(notices: Sequence[Notice]) -> str | None:
-    """The text of the first error, else of the first warning."""
-    for severities in (("ERROR", "FATAL"), ("WARN",)):
-        for notice in notices:
-            if notice.severity in severities:
-                return notice.message
-    return None
+def live(record: Deployment, now: datetime) -> Live:
+    """What is live once a deployment is."""
+    # The same version again is no newer good one.
+    before = record.good_label if record.good_label != record.label else None
+    return Live(
+        region=record.region,
+        application=record.application,
+        environment=record.environment,
+        label=record.label,
+        deployment=record.id,
+        since=now,
+        health=record.health,
+        url=record.url,
+        repository=record.repository,
+        tag=record.tag,
+        commit=record.commit,
+        image=record.image,
+        by=record.by,
+        good_label=before,
+    )
 
 
 def lock_name(record: Deployment) -> str:
@@ -135,6 +104,8 @@ def lock_name(record: Deployment) -> str:
 
 
 def _look(record: Deployment, seen: Seen, now: datetime) -> Next:
+    if record.state is DeploymentState.ROLLING_BACK:
+        return rollback.go_on(record, seen, now)
     gone = _gone(record, seen)
     if gone:
         return _fail(record, gone), None
@@ -146,7 +117,17 @@ def _look(record: Deployment, seen: Seen, now: datetime) -> Next:
         case DeploymentState.UPDATING:
             return _updating(record, seen, now)
         case _:
-            return _verifying(record, seen, now), None
+            return _verifying(record, seen, now)
+
+
+def _give_up(record: Deployment, seen: Seen, now: datetime) -> Next:
+    """It took too long: what has begun is undone."""
+    reason = _too_late(record, seen)
+    if record.state is DeploymentState.ROLLING_BACK:
+        return rollback.failed(record, reason), None
+    if record.state is DeploymentState.VERIFYING:
+        return rollback.begin(record, seen, reason, now)
+    return _fail(record, reason), None
 
 
 def _prepared(record: Deployment, seen: Seen, now: datetime) -> Next:
@@ -166,17 +147,17 @@ def _waiting_ready(record: Deployment, seen: Seen, now: datetime) -> Next:
     if seen.label == record.label:
         # A repeat of what runs already: nothing to call.
         again = replace(record, previous_label=seen.label, previous_health=seen.condition)
-        return _verifying(_enter(again, DeploymentState.VERIFYING, now), seen, now), None
+        return _verifying(_enter(again, DeploymentState.VERIFYING, now), seen, now)
     if record.intended_at and now >= record.deadline_at:
         return record, None
-    return _intend(replace(record, mark_at=_newest(seen.notices)), seen, now)
+    return _intend(replace(record, mark_at=newest(seen.notices)), seen, now)
 
 
 def _updating(record: Deployment, seen: Seen, now: datetime) -> Next:
     if not seen.ready or seen.label == record.label:
-        return _verifying(_enter(record, DeploymentState.VERIFYING, now), seen, now), None
+        return _verifying(_enter(record, DeploymentState.VERIFYING, now), seen, now)
     if _another_label(record, seen, now):
-        return _fail(record, _not_ours(record, seen)), None
+        return _not_ours(record, seen, now)
     if _since_intent(record, now) >= LOST_AFTER and now < record.deadline_at:
         return _intend(record, seen, now)
     return record, None
@@ -192,31 +173,43 @@ def _intend(record: Deployment, seen: Seen, now: datetime) -> Next:
         previous_label=seen.label,
         previous_health=seen.condition,
     )
-    return intent, Call.UPDATE_ENVIRONMENT
+    return intent, Call.UPDATE
 
 
-def _verifying(record: Deployment, seen: Seen, now: datetime) -> Deployment:
+def _verifying(record: Deployment, seen: Seen, now: datetime) -> Next:
     if not seen.ready:
-        return replace(record, ready_at=None)
+        return replace(record, ready_at=None), None
     if seen.label != record.label:
-        return _fail(record, _not_ours(record, seen)) if _another_label(record, seen, now) else record
+        return _not_ours(record, seen, now) if _another_label(record, seen, now) else (record, None)
     record = replace(record, ready_at=record.ready_at or now, url=seen.url)
-    rank, before = _RANK.get(seen.condition or ""), _RANK.get(record.previous_health or "", 0)
-    if rank is None:
-        return record
-    if rank == 0 or (rank < _BAD and rank <= before):
-        return replace(record, state=DeploymentState.LIVE, reason=_despite(record, seen))
+    bad, before = rank(seen.condition), rank(record.previous_health) or 0
+    if bad is None:
+        return record, None
+    if bad == 0 or (bad < BAD and bad <= before):
+        found = replace(record, state=DeploymentState.LIVE, health=seen.condition, reason=_despite(record, seen))
+        return found, None
     # A health that was as bad before may still become better: the deadline decides.
-    if rank >= _BAD and rank > before and now - (record.ready_at or now) >= HEALTH_GRACE:
-        return _fail(record, _unhealthy(record, seen))
-    return record
+    if bad >= BAD and bad > before and now - (record.ready_at or now) >= HEALTH_GRACE:
+        return rollback.begin(record, seen, _unhealthy(record, seen), now)
+    return record, None
+
+
+def _not_ours(record: Deployment, seen: Seen, now: datetime) -> Next:
+    """Another version runs: the one before, to which Elastic Beanstalk went back, or somebody else's."""
+    if seen.label != record.previous_label:
+        return _fail(
+            record, f"{record.environment} runs {seen.label}, not {record.label}: somebody else deployed it"
+        ), None
+    why = first_error(since(record.mark_at, seen.notices)) or "it gives no reason; its events stand in the log"
+    reason = f"Elastic Beanstalk rolled back to {seen.label or 'no version at all'}: {why}"
+    return rollback.begin(record, seen, reason, now) if seen.label else (_fail(record, reason), None)
 
 
 def _another_label(record: Deployment, seen: Seen, now: datetime) -> bool:
     """Ready with a label that is not ours: whether that is the outcome, not the time before it has begun."""
     if seen.label != record.previous_label:
         return True
-    began = any("update is starting" in notice.message.lower() for notice in since(record, seen.notices))
+    began = any("update is starting" in notice.message.lower() for notice in since(record.mark_at, seen.notices))
     # Answered, or seen at work: then a short silence is Elastic Beanstalk's own delay, a long one the outcome.
     known = record.called or record.state is DeploymentState.VERIFYING
     silence = _since_intent(record, now)
@@ -233,10 +226,6 @@ def _due(record: Deployment, now: datetime) -> Deployment:
 
 def _fail(record: Deployment, reason: str) -> Deployment:
     return replace(record, state=DeploymentState.FAILED, reason=reason)
-
-
-def _newest(notices: Sequence[Notice]) -> datetime | None:
-    return max((notice.at for notice in notices), default=None)
 
 
 def _since_intent(record: Deployment, now: datetime) -> timedelta:
@@ -261,16 +250,9 @@ def _gone(record: Deployment, seen: Seen) -> str | None:
     return f"{record.environment} is being terminated: nothing was deployed"
 
 
-def _not_ours(record: Deployment, seen: Seen) -> str:
-    why = first_error(since(record, seen.notices)) or "it gives no reason; its events stand in the log"
-    if seen.label == record.previous_label:
-        return f"Elastic Beanstalk rolled back to {seen.label or 'no version at all'}: {why}"
-    return f"{record.environment} runs {seen.label}, not {record.label}: somebody else deployed it meanwhile"
-
-
 def _unhealthy(record: Deployment, seen: Seen) -> str:
     before = f"it was {record.previous_health} before" if record.previous_health else "its health before is not known"
-    error = first_error(since(record, seen.notices))
+    error = first_error(since(record.mark_at, seen.notices))
     return f"{record.environment} runs {record.label}, but its health is {seen.condition} ({before})" + (
         f": {error}" if error else ""
     )
@@ -278,7 +260,7 @@ def _unhealthy(record: Deployment, seen: Seen) -> str:
 
 def _despite(record: Deployment, seen: Seen) -> str | None:
     """What went wrong on the way to a version that runs all the same."""
-    errors = [notice for notice in since(record, seen.notices) if notice.severity in {"ERROR", "FATAL"}]
+    errors = [notice for notice in since(record.mark_at, seen.notices) if notice.severity in {"ERROR", "FATAL"}]
     return f"live, although Elastic Beanstalk reported: {errors[0].message}" if errors and record.intended_at else None
 
 
@@ -288,7 +270,7 @@ def _waited(record: Deployment) -> str:
 
 
 def _too_late(record: Deployment, seen: Seen) -> str:
-    label, environment = record.label, record.environment
+    label, environment = wanted(record), record.environment
     match record.state:
         case DeploymentState.PREPARED:
             what = f" for Elastic Beanstalk to process {label}: it is {seen.version_status or 'not known there'}"
@@ -300,7 +282,7 @@ def _too_late(record: Deployment, seen: Seen) -> str:
             what = f" for {environment} to begin the update to {label}: it shows no trace of it"
         case _ if not seen.ready:
             what = f" for {environment} to be Ready with {label}: it is still {seen.status}"
-        case _ if seen.condition in _RANK:
+        case _ if rank(seen.condition) is not None:
             what = f"; {_unhealthy(record, seen)}"
         case _:
             what = f"; {environment} runs {label}, but says nothing about its health ({seen.condition})"

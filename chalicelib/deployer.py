@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import beanstalk
-from chalicelib.beanstalk import Call, Notice, Seen
 from chalicelib.edge import Edge
+from chalicelib.environment import Call, Notice, Seen
 from chalicelib.errors import Outrun
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
 from chalicelib.store import Store
@@ -84,7 +84,8 @@ def drive(deployment: Deployment, *, store: Store, client: ElasticBeanstalkClien
     moved, call = beanstalk.advance(deployment, seen, clock())
     if _leaves_prepared(deployment, moved):
         moved, call = _in_turn(deployment, moved, call, store, clock())
-    if not store.move_deployment(deployment, moved):
+    live = beanstalk.live(moved, clock()) if moved.state is DeploymentState.LIVE else None
+    if not store.move_deployment(deployment, moved, live=live):
         current = _current(store, deployment)
         if current.state in DEPLOYMENT_ENDS:
             # It ended while we were held up: the lock that we have just taken for it is nobody's any more.
@@ -92,6 +93,8 @@ def drive(deployment: Deployment, *, store: Store, client: ElasticBeanstalkClien
         return current
     if moved.state is not deployment.state:
         log.info("deployment %s", moved.state, extra={"deployment": moved.id, "reason": moved.reason})
+    if call is Call.ABORT:
+        return _abort(moved, client)
     return _update(moved, store, client, clock) if call else moved
 
 
@@ -174,7 +177,9 @@ def _in_turn(
     """What was decided, if the environment is ours now; else a pause, or the end where a newer run stands in line."""
     try:
         if _take_lock(deployment, store):
-            return moved, call
+            # Only now: who had the environment before may have left another version live.
+            known = store.live(deployment.region, deployment.environment)
+            return replace(moved, good_label=known.label if known else None), call
     except Outrun as outrun:
         return beanstalk.outrun(deployment, outrun.by, now), None
     busy = f"another deployment to {deployment.environment} is under way"
@@ -210,7 +215,9 @@ def _update(record: Deployment, store: Store, client: ElasticBeanstalkClient, cl
         return record
     try:
         client.update_environment(
-            ApplicationName=record.application, EnvironmentName=record.environment, VersionLabel=record.label
+            ApplicationName=record.application,
+            EnvironmentName=record.environment,
+            VersionLabel=beanstalk.wanted(record),
         )
     except ClientError as error:
         return _not_updated(record, store, error, clock)
@@ -218,6 +225,15 @@ def _update(record: Deployment, store: Store, client: ElasticBeanstalkClient, cl
         log.warning("no answer to UpdateEnvironment", extra={"deployment": record.id, "error": str(error)})
         return record
     return _rewrite_intent(record, store, lambda current: beanstalk.answered(current, clock()))
+
+
+def _abort(record: Deployment, client: ElasticBeanstalkClient) -> Deployment:
+    """Ask for the end of an update that does not end; the next look sees what came of it."""
+    try:
+        client.abort_environment_update(EnvironmentName=record.environment)
+    except (ClientError, BotoCoreError) as error:
+        log.warning("update not aborted", extra={"deployment": record.id, "error": str(error)})
+    return record
 
 
 def _not_updated(record: Deployment, store: Store, error: ClientError, clock: Clock) -> Deployment:

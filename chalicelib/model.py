@@ -465,12 +465,24 @@ class DeploymentState(StrEnum):
     WAITING_READY = "waiting_ready"
     UPDATING = "updating"
     VERIFYING = "verifying"
+    ROLLING_BACK = "rolling_back"
     LIVE = "live"
     FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+    ROLLBACK_FAILED = "rollback_failed"
     SUPERSEDED = "superseded"
 
 
-DEPLOYMENT_ENDS = frozenset({DeploymentState.LIVE, DeploymentState.FAILED, DeploymentState.SUPERSEDED})
+DEPLOYMENT_ENDS = frozenset(
+    {
+        DeploymentState.LIVE,
+        DeploymentState.FAILED,
+        DeploymentState.ROLLED_BACK,
+        DeploymentState.ROLLBACK_FAILED,
+        DeploymentState.SUPERSEDED,
+    }
+)
+"""*failed*: nothing was deployed, or there was no way back."""
 
 
 @dataclass(frozen=True)
@@ -489,6 +501,12 @@ class Deployment:
         mark_at: the newest event that stood before we called, by Elastic Beanstalk's own clock.
         ready_at: when the environment was first seen Ready with our label.
         outrun_by: the newer run for which it was given up before it began.
+        rolls_back: whether a version that does not do is undone.
+        good_label: the version that was live and well there last, as far as the records know.
+        back_to: where a rollback leads; `failure` is why, `undoing` whether the call for it is meant or made.
+        health: as it was when it was found live.
+        repository: what it was made from, `forge/owner/name`, with `tag` (or branch) and `commit`.
+        image: which image runs, by digest; `by`: who pushed.
     """
 
     id: str
@@ -515,3 +533,40 @@ class Deployment:
     ready_at: datetime | None = None
     ours: bool = False
     outrun_by: str | None = None
+    rolls_back: bool = True
+    good_label: str | None = None
+    back_to: str | None = None
+    failure: str | None = None
+    undoing: bool = False
+    health: str | None = None
+    repository: str | None = None
+    tag: str | None = None
+    commit: str | None = None
+    image: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class Live:
+    """What is live in an environment, as Tau left it.
+
+    Args:
+        deployment: the id of the one that brought it.
+        since: when it was found live.
+        good_label: the version that was live and well there before.
+    """
+
+    region: str
+    application: str
+    environment: str
+    label: str
+    deployment: str
+    since: datetime
+    health: str | None = None
+    url: str | None = None
+    repository: str | None = None
+    tag: str | None = None
+    commit: str | None = None
+    image: str | None = None
+    by: str | None = None
+    good_label: str | None = None

@@ -7,12 +7,13 @@ from typing import Any
 
 from docker.errors import APIError
 
-from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.errors import StepFailed
 from chalicelib.graph import Base
 from runner import images, streams
 from runner.context import Context
 from runner.dockerfiles import bases
 from runner.registry import credentials
+from runner.registry_trouble import trouble
 
 HUB = "docker.io"
 _NOT_THERE = ("not found", "manifest unknown")
@@ -27,8 +28,13 @@ def host_of(image: str) -> str:
     return first if slash and (set(first) & {".", ":"} or first == "localhost") else HUB
 
 
-def refresh(dockerfile: str, args: Mapping[str, str], context: Context) -> tuple[Base, ...]:
+def refresh(
+    dockerfile: str, args: Mapping[str, str], context: Context, *, everything: bool = False
+) -> tuple[Base, ...]:
     """Fetch the newest of every base in a registry of ci.yml; the engine fetches the others where they are missing.
+
+    Args:
+        everything: the builder keeps for itself what it fetches: others that are missing are fetched here.
 
     Returns:
         What they are now, as far as they are in this engine.
@@ -41,6 +47,9 @@ def refresh(dockerfile: str, args: Mapping[str, str], context: Context) -> tuple
     for image in named:
         if host_of(image) in context.job.registries:
             _pull(image, context)
+        elif everything and not images.has(context.docker, image):
+            # What is wrong with it, the build will say: it asks once more.
+            _pulled(image, context)
     return tuple(found for image in named if (found := resolved(image, context)))
 
 
@@ -94,7 +103,10 @@ def fetch(image: str, context: Context) -> str:
         said = _pulled(image, context)
         if said is not None and not images.has(context.docker, image):
             gone = any(words in said for words in _NOT_THERE)
-            raise (StepFailed if gone else StepErrored)(f"the image {image} cannot be fetched: {said}")
+            if gone:
+                raise StepFailed(f"the image {image} cannot be fetched: {said}")
+            host = host_of(image)
+            raise trouble(host, f"the image {image} cannot be fetched", said, secret=context.job.registries.get(host))
     with images.answering():
         return str(context.docker.api.inspect_image(image)["Id"])
 
@@ -117,7 +129,8 @@ def _pull(image: str, context: Context) -> None:
     elif any(words in said for words in _NOT_THERE):
         raise StepFailed(f"the Dockerfile stands on {image}, which {host} does not have")
     else:
-        raise StepErrored(f"the Dockerfile stands on {image}, which cannot be fetched: {said}")
+        doing = f"the Dockerfile stands on {image}, which cannot be fetched"
+        raise trouble(host, doing, said, secret=context.job.registries.get(host))
 
 
 def _said(name: str, tag: str, login: Mapping[str, str] | None, context: Context) -> str | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import pydantic
 
@@ -49,6 +49,10 @@ class Limited(pydantic.BaseModel):
     secrets: Mapping[VariableName, SecretName] = pydantic.Field(default_factory=dict)
     services: Services = pydantic.Field(default_factory=dict)
 
+    def secrets_of_services(self) -> list[str]:
+        """Their names."""
+        return [name for service in self.services.values() for name in service.secrets.values()]
+
 
 @dataclass(frozen=True)
 class Made:
@@ -58,19 +62,31 @@ class Made:
     services: Serving | None = None
 
 
+class WithSecrets(Protocol):
+    """Settings that name secrets."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]: ...
+
+
 @contextlib.contextmanager
-def hiding(settings: Limited, context: Context) -> Iterator[tuple[Context, Mapping[str, str]]]:
-    """The context with a log in which the secrets of the step do not stand, and the command's values by variable.
+def hiding(
+    settings: WithSecrets, context: Context, also: Iterable[str] = ()
+) -> Iterator[tuple[Context, Mapping[str, str]]]:
+    """The context with a log in which the secrets of the step do not stand, and their values by variable or id.
+
+    Args:
+        also: the names of secrets that something beside gets.
 
     Raises:
         StepFailed: the event comes from a fork.
         MissingSecret: one of them is not there.
     """
-    of_services = [name for service in settings.services.values() for name in service.secrets.values()]
-    if (settings.secrets or of_services) and context.job.event.fork:
+    also = list(also)
+    if (settings.secrets or also) and context.job.event.fork:
         raise StepFailed("this comes from a fork, and no secret is ever given to a fork's code")
     values = {variable: context.secret(name) for variable, name in settings.secrets.items()}
-    log = Hiding(context.log, [*values.values(), *map(context.secret, of_services)])
+    log = Hiding(context.log, [*values.values(), *map(context.secret, also)])
     try:
         yield replace(context, log=log), values
     finally:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from chalicelib.errors import StepFailed
 from chalicelib.graph import Base
 from chalicelib.model import Job, Json, StepResult, WaitingFor
+from runner.building import Builder
 from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.registry import Credentials, Registry
@@ -99,6 +100,7 @@ class Context:
         remaining_s: seconds until the run's deadline.
         stopping: whether this claim should stop early; what takes long listens to it.
         registry: `registry(host, image name, login)` -> manifests there.
+        builder: how this runner builds images.
         pace: how to wait, and to do something beside.
         so_far: what came of the steps before this one, in order.
         operators: whose scripts this machine runs itself.
@@ -121,6 +123,7 @@ class Context:
     remaining_s: Callable[[], float]
     now: Callable[[], datetime]
     aws: Aws
+    builder: Builder
     stopping: Stopping = field(default_factory=Stopping)
     registry: Callable[[str, str, Credentials | None], Registry] = Registry
     pace: Pace = field(default_factory=Real)

@@ -17,6 +17,9 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - chosen because it is memory; each use
 _PREFIX = "tau-key-"
 # Longer than any fetch: what is older belongs to a runner that was killed before it could clean up.
 _LEFT_S = 3600
+_BUILDS = "tau-build-"
+# Longer than any claim.
+_LEFT_BUILDS_S = 13 * 3600
 _KNOWN_HOSTS = "/etc/tau/known_hosts"
 # git asks "Username for …" and "Password for …"; the answers come from its environment, never from argv.
 _ASKPASS = '#!/bin/sh\ncase "$1" in Username*) printf %s "$TAU_GIT_USER";; *) printf %s "$TAU_GIT_TOKEN";; esac\n'
@@ -44,9 +47,17 @@ def opened(source: Source, secret: Callable[[str], str]) -> Iterator[Mapping[str
             raise StepErrored(f"the secret {source.key} is neither an SSH key nor user:token")
 
 
+@contextlib.contextmanager
+def build_folder() -> Iterator[Path]:
+    """A folder in memory that nobody else may read, for what a build needs; gone afterwards."""
+    with tempfile.TemporaryDirectory(dir=_memory(), prefix=_BUILDS) as folder:
+        yield Path(folder)
+
+
 def sweep() -> None:
-    """Remove the keys that killed runners left in memory."""
+    """Remove the keys and other secrets that killed runners left in memory."""
     remove_old(_memory().glob(f"{_PREFIX}*"), _LEFT_S)
+    remove_old(_memory().glob(f"{_BUILDS}*"), _LEFT_BUILDS_S)
 
 
 def remove_old(folders: Iterable[Path], age_s: float) -> None:

@@ -9,8 +9,15 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 
+from chalicelib.errors import StepFailed
+
 _INSTRUCTION = re.compile(r"([A-Za-z]+)\s+(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
+_FRONTEND = re.compile(r"(?:#|//)\s*syntax\s*=\s*(?P<image>\S*).*", re.IGNORECASE | re.DOTALL)
+_JSON = re.compile(r"(?:#!.*\n)?\s*\{")
+_OFFICIAL = re.compile(r"(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
+_ESCAPE = re.compile(r"(?:#[^\n]*\n)*#\s*escape\s*=\s*`", re.IGNORECASE)
+_ENDS = ("\n", "\r")
 # What could be an image's name; anything else is the engine's to complain of.
 _NAME = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_.-]+)?(@[a-z0-9]+:[0-9a-fA-F]+)?"
@@ -39,6 +46,33 @@ def bases(dockerfile: str, args: Mapping[str, str]) -> tuple[str, ...]:
                 named[image] = None
             stages.add(stage.lower())
     return tuple(named)
+
+
+def without_frontend(dockerfile: str) -> str:
+    """The text for the engine's own frontend: a line that asks for Docker's is left empty, as the engine has that.
+
+    Raises:
+        StepFailed: it asks for another one, which would be a program of somebody else's that sees everything here.
+
+    Source: https://docs.docker.com/reference/dockerfile/#syntax
+    """
+    text = dockerfile.removeprefix("\ufeff")
+    if _JSON.match(text):
+        raise StepFailed("the Dockerfile begins with `{`: it is for another frontend than the engine's own")
+    # Not `splitlines`: BuildKit takes what that ends a line at for spaces.
+    lines = text.split("\n")
+    for index, line in enumerate(lines):
+        found = _FRONTEND.fullmatch(line.strip())
+        if found and not _OFFICIAL.fullmatch(found["image"]):
+            raise StepFailed(
+                f"the Dockerfile asks for the frontend {found['image'][:100]}: only the engine's own reads Dockerfiles"
+                " here; leave out the line `syntax=`"
+            )
+        if found:
+            lines[index] = ""
+        elif line.strip() and not line.lstrip().startswith(("#", "//")):
+            break
+    return "\n".join(lines)
 
 
 def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
@@ -82,3 +116,25 @@ def _stage(rest: str, values: Mapping[str, str]) -> tuple[str, str]:
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda found: values.get(found[1] or found[2]) or found[3] or "", text)
+
+
+def marked(dockerfile: str, line: str) -> str:
+    """The text with one more instruction at the beginning of each stage: what a build leaves behind bears its labels.
+
+    One whose lines go on at another sign than a backslash stays as it is.
+    """
+    if _ESCAPE.match(dockerfile):
+        return dockerfile
+    lines: list[str] = []
+    within: str | None = None
+    for text in dockerfile.splitlines(keepends=True):
+        lines.append(text)
+        plain = text.strip()
+        if not plain or plain.startswith("#"):
+            continue
+        within = within or plain.split()[0].upper()
+        if not plain.endswith("\\"):
+            if within == "FROM":
+                lines.append(f"{'' if text.endswith(_ENDS) else _ENDS[0]}{line}\n")
+            within = None
+    return "".join(lines)

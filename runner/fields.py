@@ -266,6 +266,39 @@ def _variable(text: str) -> str:
     return text
 
 
+# What in a build argument's name says that its value is none of a reader's business.
+_SECRET_WORDS = re.compile(
+    r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE|SECRET|SSH|DEPLOY)_?KEY"
+    r"|APIKEY|PAT)(?:_|$)",
+    re.IGNORECASE,
+)
+
+
+def _argument(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", text):
+        raise complaint(f"expected the name of a build argument, such as PHP_VERSION, got {shape(text)}")
+    if _SECRET_WORDS.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text)):
+        raise complaint(
+            f"{shape(text)} sounds like a secret, and build arguments can be read from the image: name it under"
+            " `secrets`, and take it in the Dockerfile by RUN --mount=type=secret"
+        )
+    return text
+
+
+def _secret_id(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", text):
+        raise complaint(
+            f"expected the id of a RUN --mount=type=secret,id=…: letters, digits, . _ and -, got {shape(text)}"
+        )
+    return text
+
+
+def _platform(text: str) -> str:
+    if not re.fullmatch(r"linux/[a-z0-9]{1,20}(?:/v[0-9]{1,2})?", text):
+        raise complaint(f"expected a platform, such as linux/amd64 or linux/arm64, got {shape(text)}")
+    return text
+
+
 def _webhook_secret(text: str) -> str:
     # The Lambda that listens to the internet may read no other; see .chalice/policy-intake.json.
     if not _secret(text).startswith("hook-"):
@@ -289,6 +322,10 @@ PathGlob: TypeAlias = Annotated[str, AfterValidator(_path_glob)]
 Email: TypeAlias = Annotated[str, AfterValidator(email)]
 SecretName: TypeAlias = Annotated[str, AfterValidator(_secret)]
 VariableName: TypeAlias = Annotated[str, AfterValidator(_variable)]
+ArgumentName: TypeAlias = Annotated[str, AfterValidator(_argument)]
+"""A build argument, whose name does not sound like a secret."""
+SecretId: TypeAlias = Annotated[str, AfterValidator(_secret_id)]
+Platform: TypeAlias = Annotated[str, AfterValidator(_platform)]
 WebhookSecret: TypeAlias = Annotated[str, AfterValidator(_webhook_secret)]
 """A secret that intake may read: its name begins with `hook-`."""
 TokenSecret: TypeAlias = Annotated[str, AfterValidator(_token_secret)]

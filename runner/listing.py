@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from chalicelib import pinning
+from chalicelib.lives import Standing
 from chalicelib.model import Run, RunState
 from chalicelib.records.breakers import Breaker
 from chalicelib.records.dead import Letter, LetterKind, LetterState
@@ -19,7 +20,7 @@ from chalicelib.reports.words import clean, commit, counted, duration, sign
 _COLOURS = {RunState.PASSED: "green", RunState.FAILED: "red", RunState.ERRORED: "magenta", RunState.RUNNING: "cyan"}
 _ANY_WIDTH = 1000
 _DAYS = 7
-_RIGHT = ("took", "tries", "runs")
+_RIGHT = ("took", "tries", "runs", "size")
 
 
 # --- runs -----------------------------------------------------------------------------------------
@@ -147,7 +148,38 @@ def list_runners(runners: Sequence[Runner], now: datetime) -> None:
     _show(table)
 
 
+# --- what is live ---------------------------------------------------------------------------------
+
+
+def list_live(standings: Sequence[Standing], now: datetime) -> None:
+    """A table of environments: which version, of what, by whom, since when, how it is, and to what it would go back."""
+    if not standings:
+        _say("Tau has brought no version to Elastic Beanstalk yet.")
+        return
+    columns = ("environment", "version", "tag", "commit", "by", f"since ({_zone(now)})", "health", "before")
+    table = _table(*columns, last="")
+    for one in standings:
+        left = one.left
+        words = (left.environment, left.label, left.tag or "", commit(left.commit), left.by or "")
+        table.add_row(
+            *(escape(clean(word)) for word in words),
+            local(left.since),
+            escape(clean(one.health or "?")),
+            escape(clean(left.good_label or "")),
+            f"[red]{escape(clean(one.drift))}[/]" if one.drift else escape(clean(one.unseen or "")),
+        )
+    _show(table)
+
+
 # --- tables ---------------------------------------------------------------------------------------
+
+
+def list_rows(columns: Sequence[str], last: str, rows: Iterable[Sequence[str]]) -> None:
+    """A table of words that come from anywhere."""
+    table = _table(*columns, last=last)
+    for row in rows:
+        table.add_row(*(escape(clean(word)) for word in row))
+    _show(table)
 
 
 def _table(*columns: str, last: str) -> Table:

@@ -170,4 +170,21 @@ def runners(connect: Connect) -> None:
     list_runners(edge.store.runners(now), now)
 
 
-COMMANDS = (runs, log, cancel, dead, redrive, discard, runners)
+# --- what it came to ------------------------------------------------------------------------------
+
+
+@click.command()
+@click.pass_obj
+def live(connect: Connect) -> None:
+    """List what is live in each environment of Elastic Beanstalk; exit code 1 where somebody else changed it."""
+    from chalicelib.lives import lives
+    from runner.listing import list_live
+
+    edge = connect()
+    found = lives(edge)
+    list_live(found, edge.now())
+    if any(one.drift for one in found):
+        sys.exit(1)
+
+
+COMMANDS = (runs, log, cancel, dead, redrive, discard, runners, live)

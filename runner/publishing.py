@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain, repeat
 
 from chalicelib.graph import Known
 from chalicelib.model import Json
@@ -12,6 +14,7 @@ from runner.aside import ask
 from runner.context import Context, Image
 from runner.registry import Credentials, credentials
 from runner.registry import Registry as Manifests
+from runner.retrying import patiently
 
 
 def login(host: str, context: Context) -> Credentials | None:
@@ -22,7 +25,7 @@ def login(host: str, context: Context) -> Credentials | None:
 
 def there_now(manifests: Manifests, tag: str, context: Context) -> str | None:
     """The digest under a tag; nobody who should stop waits for a registry's answer."""
-    return ask(lambda: manifests.digest(tag), context.stopping, context.pace)
+    return patiently(lambda: ask(lambda: manifests.digest(tag), context.stopping, context.pace), context)
 
 
 def release_of(context: Context) -> Release | None:
@@ -69,20 +72,25 @@ def publish(
         # From here on what registries have is enough; an image that was built again would move the tags a second time.
         begun = context.journal.intend(key, tags=list(tags), needs_image=False) is not None
         for tag in tags:
-            _move(f"{name}:{tag}", tag, digest, stood if begun else {}, manifests, context)
+            # An attempt that nobody heard of may have moved it, and somebody else may have moved it on.
+            attempts = chain([stood if begun else {}], repeat(stood))
+            patiently(partial(_move, f"{name}:{tag}", tag, digest, attempts, manifests, context), context)
         context.journal.observe(key)
     return [{"name": f"{name}:{tag}", "digest": digest} for tag in tags]
 
 
-def _move(name: str, tag: str, digest: str, stood: Mapping[str, Json], manifests: Manifests, context: Context) -> None:
+def _move(
+    name: str, tag: str, digest: str, stood: Iterator[Mapping[str, Json]], manifests: Manifests, context: Context
+) -> None:
     """Move one public tag, unless it is there, or has been there.
 
     Args:
-        stood: where a dead claim of this run found the tags. One that stands elsewhere now was moved on by another run
-            since: it stays, as if that had come right after us.
+        stood: for each attempt, where an earlier one, or a dead claim of this run, found the tags. One that stands
+            elsewhere now was moved on by another run since: it stays, as if that had come right after us.
     """
+    before = next(stood)
     there = manifests.digest(tag)
-    if there not in {digest, stood.get(tag, there)}:
+    if there not in {digest, before.get(tag, there)}:
         context.log.line(f"{name} was moved on since")
         return
     if there != digest:

@@ -6,12 +6,18 @@ Source: https://distribution.github.io/distribution/spec/api/
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import requests
+import requests.adapters
+import requests.utils
 
-from chalicelib.errors import StepErrored
+from chalicelib.errors import NotNow, StepErrored
+from runner.registry_trouble import certificates, trouble
 
 # Manifests are small. Moving a tag asks twice, and has to be over within the half lease that follows the last look at
 # the claim (`Stopping.check`): an effect that came later might be another claim's by then.
@@ -20,6 +26,7 @@ _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json,"
     " application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
 )
+_NOT_NOW = frozenset({requests.codes.request_timeout, requests.codes.too_many_requests})
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 # The engine, too, speaks plain HTTP to this machine alone. https://docs.docker.com/reference/cli/dockerd/#insecure-registries
 _LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+)(:\d+)?")
@@ -54,8 +61,27 @@ def reference(host: str, name: str) -> str:
     return name if host == "docker.io" else f"{host}/{name}"
 
 
+class _Trusting(requests.adapters.HTTPAdapter):
+    """Believes certificates of the usual authorities, and of one more, as the engine does."""
+
+    def __init__(self, authority: Path) -> None:
+        self._context = ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
+        self._context.load_default_certs()
+        if authority.is_file():
+            self._context.load_verify_locations(authority)
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
+        super().init_poolmanager(*arguments, **{**more, "ssl_context": self._context})
+
+
 class Registry:
-    """One repository (an image name) in one registry."""
+    """One repository (an image name) in one registry.
+
+    Raises (each of its questions):
+        NotNow: it does not answer, or says that it cannot just now.
+        StepErrored: it refuses.
+    """
 
     def __init__(self, host: str, name: str, login: Credentials | None) -> None:
         self._host = host
@@ -63,6 +89,7 @@ class Registry:
         self._login = login
         self._session = requests.Session()
         self._session.trust_env = False
+        self._session.mount("https://", _Trusting(Path(certificates(host))))
         scheme = "http" if _LOOPBACK.fullmatch(host) else "https"
         self._base = f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/{name}/manifests/"
         self._authorization: Mapping[str, str] = {}
@@ -99,8 +126,10 @@ class Registry:
         sent = {"Accept": _MANIFESTS, **headers, **self._authorization}
         try:
             return self._session.request(method, self._base + what, data=body or None, headers=sent, timeout=_TIMEOUT_S)
+        except requests.exceptions.SSLError as error:
+            raise trouble(self._host, f"the registry {self._host} cannot be asked", str(error)) from error
         except requests.RequestException as error:
-            raise StepErrored(f"the registry {self._host} does not answer: {type(error).__name__}") from error
+            raise NotNow(f"the registry {self._host} does not answer: {type(error).__name__}") from error
 
     def _authorize(self, challenge: str) -> Mapping[str, str]:
         """An answer to the registry's challenge: Basic, or a token from where it says."""
@@ -117,11 +146,20 @@ class Registry:
         try:
             token = self._session.get(fields["realm"], params=asked, auth=login, timeout=_TIMEOUT_S).json()
         except (requests.RequestException, ValueError) as error:
-            raise StepErrored(f"the registry {self._host} gives no token: {type(error).__name__}") from error
+            raise NotNow(f"the registry {self._host} gives no token: {type(error).__name__}") from error
         return {"Authorization": f"Bearer {token.get('token') or token.get('access_token')}"}
 
     def _check(self, answer: requests.Response, what: str) -> None:
         if answer.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
             raise StepErrored(f"the registry {self._host} refuses our user to {what} of {self._name}")
-        if not answer.ok:
-            raise StepErrored(f"the registry {self._host} answers {answer.status_code} to {what} of {self._name}")
+        if answer.ok:
+            return
+        said = f"the registry {self._host} answers {answer.status_code} to {what} of {self._name}"
+        if answer.status_code in _NOT_NOW or answer.status_code >= requests.codes.server_error:
+            raise NotNow(said, after_s=_pause(answer.headers.get("Retry-After", "")))
+        raise StepErrored(said)
+
+
+def _pause(retry_after: str) -> float:
+    """Seconds of a Retry-After header; a date, which registries do not send, counts as none."""
+    return float(retry_after) if re.fullmatch(r"\d{1,6}", retry_after.strip()) else 0

@@ -13,12 +13,14 @@ from typing import Any
 
 from chalicelib import pinning, revalidating, superseding, wire
 from chalicelib.edge import Edge
-from chalicelib.errors import LostClaim, NeedsAttention, NothingToDo, Outrun, StepFailed, TauError
+from chalicelib.errors import DiskFull, LostClaim, NeedsAttention, NothingToDo, Outrun, StepFailed, TauError
 from chalicelib.globs import matches
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
 from chalicelib.when import should_run, when_of
 from runner import actions, images
+from runner.building import Builder
+from runner.classic import Classic
 from runner.context import Aws, Context, Park
 from runner.journal import RunJournal
 from runner.made import built, images_of, is_spared
@@ -28,6 +30,7 @@ from runner.registry import Credentials, Registry
 from runner.runlog import StepLog, step_prefix
 from runner.since import Before
 from runner.stopping import Stopped, Stopping, Why
+from runner.storage import Storage
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.run")
@@ -53,6 +56,8 @@ class Tools:
         registry: manifests of a registry; see `Context`.
         open_log: `open_log(objects, prefix, now, live)` -> the log of one step under one claim.
         operators: whose scripts this machine runs itself.
+        builder: how images are built here.
+        storage: who keeps its disk.
     """
 
     edge: Edge
@@ -64,6 +69,8 @@ class Tools:
     registry: Callable[[str, str, Credentials | None], Registry] = Registry
     open_log: Callable[..., StepLog] = StepLog
     operators: Operators = field(default_factory=Operators)
+    builder: Builder = field(default_factory=Classic)
+    storage: Storage = field(default_factory=Storage)
 
     def now(self) -> datetime:
         return self.pace.now()
@@ -128,7 +135,11 @@ def enact(
     """
     stopping = stopping or Stopping()
     try:
-        return _unwanted(run, tools, stopping) or _steps(_pinned(run, tools, stopping), tools, stopping, followed)
+        return (
+            _unwanted(run, tools, stopping)
+            or _without_room(run, tools)
+            or _steps(_pinned(run, tools, stopping), tools, stopping, followed)
+        )
     except LostClaim:
         raise
     except Stopped as stopped:
@@ -143,7 +154,7 @@ def enact(
     except (TauError, OSError) as error:
         # Before the first step or between two: no engine, no disk, an action that this runner does not know.
         log.warning("run broke", extra={"run": run.id, "error": str(error)})
-        return _broken(run, str(error), run.results, tools)
+        return _broken(run, tools.storage.full("", error) or str(error), run.results, tools)
 
 
 def _unwanted(run: Run, tools: Tools, stopping: Stopping) -> Ended | Replaced | None:
@@ -154,6 +165,12 @@ def _unwanted(run: Run, tools: Tools, stopping: Stopping) -> Ended | Replaced | 
     if objection:
         return Ended(RunState.CANCELLED, objection, _all(run, {}, tools.now()))
     return replaced(run, tools, stopping) or _untouched(run, tools, stopping)
+
+
+def _without_room(run: Run, tools: Tools) -> Parked | None:
+    """Until when a run waits for which this machine's disk has no room."""
+    park = tools.storage.admit(run)
+    return Parked(park) if park else None
 
 
 def _untouched(run: Run, tools: Tools, stopping: Stopping) -> Ended | None:
@@ -210,6 +227,7 @@ def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bo
     broken = _broken_off(results)
     end = broken and _stopped(run, broken, results, tools)
     with tools.workspace.run_folder(f"{run.id}-{run.epoch}") as folder, ExitStack() as logs:
+        logs.callback(tools.storage.took, run, folder, results)
         for index, step in enumerate(run.job.steps):
             if str(index) in results or not should_run(when_of(step), healthy=end is None) or is_spared(step, results):
                 continue
@@ -287,7 +305,8 @@ def _step(place: _Place, results: Mapping[str, StepResult], tools: Tools) -> Ste
     if not _was_parked(run, index):
         step_log.line(f"{place.step.action} (step {index + 1} of {len(run.job.steps)})")
     try:
-        return _act(tools.action(place.step.action), place, _context(place, results, step_log, tools))
+        with tools.storage.building(place.step.action, place.stopping):
+            return _act(tools.action(place.step.action), place, _context(place, results, step_log, tools))
     except LostClaim:
         step_log.line("another runner has taken this run over; this one stops here")
         raise
@@ -311,6 +330,10 @@ def _broke(place: _Place, step_log: StepLog, started_at: datetime, error: Except
     if isinstance(error, NothingToDo):
         step_log.line(f"skipped: {error}")
         return _not_passed(place, StepStatus.SKIPPED, started_at, tools.now(), error)
+    full = tools.storage.full(place.step.action, error)
+    if full and not isinstance(error, NeedsAttention):
+        step_log.line(str(error))
+        error = DiskFull(full)
     if isinstance(error, StepFailed):
         step_log.line(f"failed: {error}")
         return _not_passed(place, StepStatus.FAILED, started_at, tools.now(), error)
@@ -349,6 +372,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         remaining_s=place.remaining_s,
         now=tools.now,
         aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region),
+        builder=tools.builder,
         stopping=place.stopping,
         pace=tools.pace,
         registry=tools.registry,

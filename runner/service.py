@@ -20,14 +20,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.edge import connect
 from chalicelib.errors import StepErrored
 from chalicelib.settings import Settings
-from runner import images, zones
+from runner import builders, images, zones
 from runner.agent import Agent
 from runner.helping import Helper
+from runner.keeper import Keeper
 from runner.notice import SpotNotice
 from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.run import Tools
 from runner.signals import ENDED, HURRY, Signals
+from runner.storage import KeptStorage, Limits
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.service")
@@ -46,6 +48,7 @@ class Chosen:
         jobs: how many runs at once.
         drain_s: for how long the runs in hand may go on after a signal to stop, before they are handed back.
         spot: watch for EC2's notice that this instance is about to go.
+        limits: how much of the disk it may take.
     """
 
     pool: str
@@ -54,6 +57,7 @@ class Chosen:
     jobs: int
     drain_s: float
     spot: bool
+    limits: Limits
 
 
 class JsonLines(logging.Formatter):
@@ -86,8 +90,13 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     # Two runners may bear one name: the suffix tells them apart, and the record tells which holds what.
     runner_id = f"{chosen.name or socket.gethostname()}-{uuid4().hex[:8]}"
     workspace = Workspace(writable(chosen.folder), edge.secrets.get, environ)
-    tools = Tools(edge, workspace, images.connect(), runner_id, pace, operators=Operators.from_env(environ))
-    zones.close_or_say()
+    docker = images.connect()
+    builder = builders.builder(docker, environ)
+    log.info("builds images", extra={"builder": builder.name, "because": builder.because})
+    storage = KeptStorage(chosen.folder, docker, edge, pace, chosen.limits)
+    operators = Operators.from_env(environ)
+    tools = Tools(edge, workspace, docker, runner_id, pace, operators=operators, builder=builder, storage=storage)
+    zones.say_if_open()
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
     facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}
@@ -96,14 +105,18 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     helper = Helper(edge, runner_id, lambda: {**facts, "runs": agent.running}, agent.parked, over, pace)
     # It goes on while the agent drains: for half an hour perhaps.
     helping = pace.start(helper.run, "helper")
+    keeper = Keeper(storage, agent.over, over, pace)
     pace.start(lambda: signals.ended_by(agent.serve), "agent")
+    keeping = pace.start(keeper.run, "keeper")
     if chosen.spot:
         notice = SpotNotice.from_env(environ)
         pace.start(lambda: notice.watch(pace, over, lambda _: signals.say(HURRY)), "spot")
     wait_for_the_end(agent, signals, chosen.drain_s, pace)
     over.set()
     agent.parked.set()
+    agent.over.set()
     helping.join(_LAST_LOOK_S)
+    keeping.join(_LAST_LOOK_S)
     with contextlib.suppress(ClientError, BotoCoreError):
         edge.store.forget_runner(runner_id, edge.now())
     signals.raise_what_ended_it()

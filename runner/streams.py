@@ -50,7 +50,7 @@ def _begun(what: str, begin: Callable[[], Any], context: Context) -> Any:
         return answer.result()
     answer.add_done_callback(_unwanted)
     context.stopping.check()
-    raise _too_long(what, context)
+    raise too_long(what, context)
 
 
 def _unwanted(answer: Future[Any]) -> None:
@@ -92,10 +92,11 @@ def _go_on(what: str, context: Context) -> None:
     if context.stopping.why is not None:
         raise Stopped(context.stopping.why)
     if context.remaining_s() <= 0:
-        raise _too_long(what, context)
+        raise too_long(what, context)
 
 
-def _too_long(what: str, context: Context) -> StepFailed:
+def too_long(what: str, context: Context) -> StepFailed:
+    """The failure of what the run has no time left for."""
     return StepFailed(f"the {what} took longer than the run's {duration(context.job.timeout_s)}", context.log.tail())
 
 

@@ -27,6 +27,7 @@ class MemoryStore:
 
     def __init__(self):
         self.deployments, self.locks, self.waiting, self.writes = {}, {}, set(), []
+        self.lives = {}
 
     def deployment(self, deployment_id):
         return self.deployments.get(deployment_id)
@@ -34,11 +35,16 @@ class MemoryStore:
     def create_deployment(self, deployment):
         return self.deployments.setdefault(deployment.id, deployment) is deployment
 
-    def move_deployment(self, old, new):
+    def live(self, region, environment):
+        return self.lives.get((region, environment))
+
+    def move_deployment(self, old, new, *, live=None):
         if self.deployments[old.id].number != old.number:
             return False
         self.deployments[old.id] = replace(new, number=old.number + 1)
         self.writes.append(self.deployments[old.id])
+        if live:
+            self.lives[live.region, live.environment] = live
         return True
 
     def acquire_lock(self, name, holder, epoch=0):  # noqa: ARG002 - the real one wants it
@@ -99,7 +105,8 @@ class World:
     def __init__(self, **beanstalk):
         self.clock, self.store, self.queue = Clock(), MemoryStore(), Outbox()
         self.beanstalk = FakeBeanstalk(self.clock, **beanstalk)
-        self.beanstalk.add_version("v2")
+        for label in ("v1", "v2"):
+            self.beanstalk.add_version(label)
         self.add(deployment())
 
     def add(self, record):

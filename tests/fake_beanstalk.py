@@ -22,7 +22,9 @@ class FakeBeanstalk:
 
     Args:
         takes_s: how long an update takes.
-        fate: of the updates: "good", "rolled back", or the health that follows.
+        fate: of the updates to a version that is not `well`: "good", "rolled back", or the health that follows.
+        back: of those to one that is.
+        aborts_in_s: how long an aborted update takes to end.
         lost: so many UpdateEnvironment are done, but their answers never come.
         dropped: so many never arrive.
         refusals: operation -> error codes, one for each call, first come first.
@@ -31,6 +33,8 @@ class FakeBeanstalk:
     clock: Callable[[], datetime]
     takes_s: float = 60
     fate: str = "good"
+    back: str = "good"
+    well: set[str] = field(default_factory=lambda: {"v1"})
     lost: int = 0
     dropped: int = 0
     page: int = 2
@@ -41,6 +45,8 @@ class FakeBeanstalk:
     refusals: dict[str, list[str]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     processed: str = "PROCESSED"
+    aborted: int = 0
+    aborts_in_s: float = 20
 
     # --- what boto3's client has ------------------------------------------------------------------
 
@@ -97,6 +103,13 @@ class FakeBeanstalk:
             raise ReadTimeoutError(endpoint_url="https://elasticbeanstalk")
         return {"Status": "Updating"}
 
+    def abort_environment_update(self, **asked):
+        self._begin("AbortEnvironmentUpdate")
+        environment = self.environments[asked["EnvironmentName"]]
+        self.aborted += 1
+        environment.goal, environment.ready_at = None, self.clock() + timedelta(seconds=self.aborts_in_s)
+        self.happens("INFO", "Environment update is aborting.", EnvironmentName=asked["EnvironmentName"])
+
     # --- what a test does -------------------------------------------------------------------------
 
     def add_version(self, label, source=None, status=None, **rest):
@@ -141,11 +154,12 @@ class FakeBeanstalk:
         if environment.ready_at is None or self.clock() < environment.ready_at:
             return
         environment.status, environment.ready_at = "Ready", None
-        if environment.goal and self.fate == "rolled back":
+        fate = self.back if environment.goal in self.well else self.fate
+        if environment.goal and fate == "rolled back":
             self.happens("ERROR", "Failed to deploy application.", EnvironmentName=name)
         elif environment.goal:
             environment.label = environment.goal
-            environment.health = "Green" if self.fate == "good" else self.fate
+            environment.health = "Green" if fate == "good" else fate
         self.happens("INFO", "Environment update completed.", EnvironmentName=name)
 
     def _described(self, name):

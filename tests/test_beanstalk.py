@@ -6,11 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chalicelib import beanstalk
-from chalicelib.beanstalk import Call, Notice, Seen, advance
-from chalicelib.model import Deployment, DeploymentState
+from chalicelib.beanstalk import advance
+from chalicelib.environment import Call, Notice, Seen
+from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState
 
 PREPARED, WAITING, UPDATING = DeploymentState.PREPARED, DeploymentState.WAITING_READY, DeploymentState.UPDATING
 VERIFYING, LIVE, FAILED = DeploymentState.VERIFYING, DeploymentState.LIVE, DeploymentState.FAILED
+ROLLING_BACK, ROLLED_BACK = DeploymentState.ROLLING_BACK, DeploymentState.ROLLED_BACK
+ROLLBACK_FAILED = DeploymentState.ROLLBACK_FAILED
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 PROCESSED = {"version_status": "PROCESSED"}
@@ -56,7 +59,7 @@ def enact(record, *looks, accept=True):
     for second, seen in looks:
         before = record.number
         record, call = advance(record, seen, at(second))
-        assert record.number == before + 1 or record.state in {LIVE, FAILED}
+        assert record.number == before + 1 or record.state in DEPLOYMENT_ENDS
         if call:
             calls += 1
             record = beanstalk.answered(record, at(second)) if accept else record
@@ -147,21 +150,6 @@ FAILS = {
         "waited 30m for crm-production to be Ready: it is Updating. Nothing was deployed",
         [(0, replace(BUSY, **PROCESSED)), (1800, BUSY)],
     ),
-    "rolled back": (
-        1,
-        "Elastic Beanstalk rolled back to v1: Failed to deploy application.",
-        [(0, replace(OLD, **PROCESSED)), (5, BUSY), (60, replace(OLD, notices=(BEGAN, BROKE)))],
-    ),
-    "rolled back before anybody looked": (
-        1,
-        "rolled back to v1: Failed to deploy application.",
-        [(0, replace(OLD, **PROCESSED)), (5, replace(OLD, notices=(BEGAN, BROKE)))],
-    ),
-    "rolled back without a word": (
-        1,
-        "rolled back to v1: it gives no reason",
-        [(0, replace(OLD, **PROCESSED)), (5, BUSY), (60, OLD)],
-    ),
     "the first deployment of all rolled back": (
         1,
         "rolled back to no version at all",
@@ -171,20 +159,6 @@ FAILS = {
         1,
         "runs v9, not v2: somebody else",
         [(0, replace(OLD, **PROCESSED)), (60, replace(OLD, label="v9"))],
-    ),
-    "Updating for ever": (
-        1,
-        "to be Ready with v2: it is still Updating",
-        [(0, replace(OLD, **PROCESSED)), (5, BUSY), (1806, BUSY)],
-    ),
-    "Red that was Green": (
-        1,
-        "crm-production runs v2, but its health is Red (it was Green before): 5xx",
-        [
-            (0, replace(OLD, **PROCESSED)),
-            (60, replace(NEW, health="Red")),
-            (120, replace(NEW, health="Red", notices=(notice(100, "5xx", "WARN"),))),
-        ],
     ),
     "Severe that was Degraded": (
         1,
@@ -202,6 +176,43 @@ FAILS = {
             (0, replace(OLD, health="Red", **PROCESSED)),
             (60, replace(NEW, health="Red")),
             (1801, replace(NEW, health="Red")),
+        ],
+    ),
+}
+
+
+UNDONE_BY_AWS = {
+    "rolled back": (
+        1,
+        "Elastic Beanstalk rolled back to v1: Failed to deploy application.",
+        [(0, replace(OLD, **PROCESSED)), (5, BUSY), (60, replace(OLD, notices=(BEGAN, BROKE)))],
+    ),
+    "rolled back before anybody looked": (
+        1,
+        "rolled back to v1: Failed to deploy application.",
+        [(0, replace(OLD, **PROCESSED)), (5, replace(OLD, notices=(BEGAN, BROKE)))],
+    ),
+    "rolled back without a word": (
+        1,
+        "rolled back to v1: it gives no reason",
+        [(0, replace(OLD, **PROCESSED)), (5, BUSY), (60, OLD)],
+    ),
+}
+
+
+UNDONE = {
+    "Updating for ever": (
+        1,
+        "to be Ready with v2: it is still Updating",
+        [(0, replace(OLD, **PROCESSED)), (5, BUSY), (1806, BUSY)],
+    ),
+    "Red that was Green": (
+        1,
+        "crm-production runs v2, but its health is Red (it was Green before): 5xx",
+        [
+            (0, replace(OLD, **PROCESSED)),
+            (60, replace(NEW, health="Red")),
+            (120, replace(NEW, health="Red", notices=(notice(100, "5xx", "WARN"),))),
         ],
     ),
     "Yellow that was Green": (
@@ -224,6 +235,99 @@ def test_it_fails_with_a_sentence_and_never_more_than_one_update(calls, sentence
     assert sentence in record.reason
 
 
+@pytest.mark.parametrize(("calls", "sentence", "looks"), UNDONE_BY_AWS.values(), ids=UNDONE_BY_AWS)
+def test_what_elastic_beanstalk_rolled_back_is_not_rolled_back_again(calls, sentence, looks):
+    record, made = enact(deployment(), *looks)
+    assert (record.state, made) == (ROLLED_BACK, calls)
+    assert sentence in record.reason
+
+
+@pytest.mark.parametrize(("calls", "sentence", "looks"), UNDONE.values(), ids=UNDONE)
+def test_a_version_that_does_not_do_is_undone_with_one_call_more(calls, sentence, looks):
+    record, made = enact(deployment(), *looks)
+    assert (record.state, made) == (ROLLING_BACK, calls + 1)
+    assert sentence in record.failure
+    last = looks[-1][0]
+    back, more = enact(record, (last + 5, BUSY), (last + 60, OLD))
+    assert (back.state, more) == (ROLLED_BACK, 0)
+    assert sentence in back.reason
+
+
+def sick():
+    """v2 is Red, and the call for the way back was made."""
+    red = replace(NEW, health="Red")
+    return enact(deployment(good_label="v0"), (0, replace(OLD, **PROCESSED)), (60, red), (120, red))
+
+
+def test_the_way_back_leads_to_what_was_well_last_whatever_ran_in_between():
+    record, calls = sick()
+    assert (record.state, calls, beanstalk.wanted(record)) == (ROLLING_BACK, 2, "v0")
+    back, _ = enact(record, (130, BUSY), (190, replace(OLD, label="v0")))
+    assert (back.state, beanstalk.wanted(back)) == (ROLLED_BACK, "v2")
+    assert back.reason.endswith("Tau rolled back to v0")
+
+
+LOST = {
+    "terminated": ("was terminated meanwhile", [(130, replace(BUSY, status="Terminating"))]),
+    "it did not go back": ("it still runs v2", [(130, BUSY), (190, replace(NEW, health="Red"))]),
+    "somebody else": ("it runs v9: somebody else deployed it", [(190, replace(OLD, label="v9"))]),
+    "sick there too": (
+        "it runs again, and its health is Red",
+        [(second, replace(OLD, label="v0", health="Red")) for second in (190, 250)],
+    ),
+    "no word of its health": (
+        "crm-production runs v0, but says nothing about its health (Grey)",
+        [(second, replace(OLD, label="v0", health="Grey")) for second in (190, 1950)],
+    ),
+    "never Ready": ("waited 30m for crm-production to be Ready with v0", [(1950, BUSY)]),
+}
+
+
+@pytest.mark.parametrize(("sentence", "looks"), LOST.values(), ids=LOST)
+def test_a_way_back_that_fails_says_both_and_is_not_tried_again(sentence, looks):
+    record, calls = enact(sick()[0], *looks)
+    assert (record.state, calls) == (ROLLBACK_FAILED, 0)
+    assert record.reason.startswith("crm-production runs v2, but its health is Red (it was Green before)")
+    assert "The way back to v0 failed too: " in record.reason
+    assert sentence in record.reason
+
+
+def test_a_call_for_the_way_back_that_never_arrived_is_made_again():
+    red = replace(NEW, health="Red")
+    looks = [(0, replace(OLD, **PROCESSED)), (5, BUSY), (60, red), (120, red)]
+    record, calls = enact(deployment(), *looks, accept=False)
+    assert (record.state, calls) == (ROLLING_BACK, 2)
+    assert advance(record, red, at(149))[1] is None
+    assert advance(record, red, at(150))[1] is Call.ROLL_BACK
+
+
+def test_a_call_for_the_way_back_that_is_refused_is_made_again_under_the_same_deadline():
+    record = beanstalk.refused(sick()[0], "Must be Ready.", at(121))
+    assert (record.state, record.reason) == (ROLLING_BACK, "Must be Ready.")
+    again, call = advance(record, replace(NEW, health="Red"), at(126))
+    assert (call, again.deadline_at) == (Call.ROLL_BACK, record.deadline_at)
+
+
+def test_a_right_that_is_lacking_for_the_way_back_is_an_end_too():
+    record = beanstalk.failed(sick()[0], "AWS does not let Tau call UpdateEnvironment", at(121))
+    assert (record.state, "does not let Tau" in record.reason) == (ROLLBACK_FAILED, True)
+
+
+@pytest.mark.parametrize("fields", [{"rolls_back": False}, {"rolls_back": False, "good_label": "v0"}])
+def test_where_ci_yml_says_so_a_version_that_does_not_do_stays(fields):
+    red = replace(NEW, health="Red")
+    record, calls = enact(deployment(**fields), (0, replace(OLD, **PROCESSED)), (60, red), (120, red))
+    assert (record.state, calls) == (FAILED, 1)
+
+
+def test_an_update_that_does_not_end_is_aborted_before_anything_else():
+    record, _ = enact(deployment(), (0, replace(OLD, **PROCESSED)), (5, BUSY))
+    back, call = advance(record, BUSY, at(1806))
+    assert (back.state, call) == (ROLLING_BACK, Call.ABORT)
+    assert advance(back, replace(BUSY, status="Aborting"), at(1811))[1] is None
+    assert advance(back, OLD, at(1830))[0].state is ROLLED_BACK
+
+
 def test_what_runs_already_is_live_without_a_call():
     record, calls = enact(deployment(), (0, replace(NEW, **PROCESSED)))
     assert (record.state, calls) == (LIVE, 0)
@@ -239,7 +343,7 @@ def test_what_runs_already_but_is_sick_is_no_success():
 def test_the_intent_stands_in_the_record_before_the_call():
     stood = notice(-60, "Environment health has transitioned.")
     record, call = advance(deployment(), replace(OLD, notices=(stood,), **PROCESSED), at(7))
-    assert call is Call.UPDATE_ENVIRONMENT
+    assert call is Call.UPDATE
     assert (record.state, record.intended_at, record.called) == (UPDATING, at(7), False)
     assert (record.previous_label, record.previous_health, record.mark_at) == ("v1", "Green", at(-60))
 
@@ -252,7 +356,7 @@ def test_a_call_whose_answer_was_lost_but_which_arrived_is_not_made_again():
 def test_a_call_whose_answer_was_lost_and_that_was_rolled_back_is_not_made_again():
     over = replace(OLD, notices=(BEGAN, BROKE))
     record, calls = enact(deployment(), (0, replace(OLD, **PROCESSED)), (60, over), accept=False)
-    assert (record.state, calls) == (FAILED, 1)
+    assert (record.state, calls) == (ROLLED_BACK, 1)
     assert "rolled back to v1" in record.reason
 
 
@@ -261,7 +365,7 @@ def test_a_call_that_never_arrived_is_made_again_after_half_a_minute():
     early, call = advance(intended, OLD, at(29))
     assert call is None
     again, call = advance(early, OLD, at(30))
-    assert call is Call.UPDATE_ENVIRONMENT
+    assert call is Call.UPDATE
     assert (again.intended_at, again.number) == (at(30), intended.number + 2)
 
 
@@ -276,7 +380,7 @@ def test_events_that_stood_there_before_the_call_prove_nothing():
     stood = (notice(-90, "Environment update is starting."), notice(-30, "Failed to deploy application.", "ERROR"))
     intended, _ = advance(deployment(), replace(OLD, notices=stood, **PROCESSED), START)
     record, call = advance(intended, replace(OLD, notices=stood), at(30))
-    assert call is Call.UPDATE_ENVIRONMENT
+    assert call is Call.UPDATE
     assert record.state is UPDATING
 
 
@@ -311,7 +415,7 @@ def test_the_budget_is_what_the_settings_say():
 
 
 def test_an_end_is_never_moved():
-    for state in (LIVE, FAILED):
+    for state in (LIVE, FAILED, ROLLED_BACK, ROLLBACK_FAILED):
         record = deployment(state=state)
         assert advance(record, Seen(missing=True), at(9999)) == (record, None)
 

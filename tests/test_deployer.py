@@ -12,6 +12,7 @@ from tests.deploying import START, World, deployment
 from tests.fake_beanstalk import Environment
 
 LIVE, FAILED = DeploymentState.LIVE, DeploymentState.FAILED
+BACK, LOST = DeploymentState.ROLLED_BACK, DeploymentState.ROLLBACK_FAILED
 
 
 def test_a_version_goes_live_with_one_update_and_its_run_is_woken():
@@ -55,51 +56,70 @@ def test_a_deployment_that_is_not_there_is_nobody():
 
 
 ENDS = {
-    "rolled back": ({"fate": "rolled back"}, FAILED, 1, "rolled back to v1: Failed to deploy application."),
-    "Red": ({"fate": "Red"}, FAILED, 1, "its health is Red (it was Green before)"),
-    "Yellow": ({"fate": "Yellow"}, FAILED, 1, "is Yellow (it was Green before)"),
-    "Grey": ({"fate": "Grey"}, FAILED, 1, "says nothing about its health (Grey)"),
-    "stuck": ({"takes_s": 10**6}, FAILED, 1, "it is still Updating"),
-    "quick": ({"takes_s": 0}, LIVE, 1, None),
-    "quickly rolled back": ({"takes_s": 0, "fate": "rolled back"}, FAILED, 1, "rolled back to v1"),
-    "answer lost": ({"lost": 1}, LIVE, 1, None),
-    "answer lost, rolled back": ({"lost": 1, "takes_s": 3, "fate": "rolled back"}, FAILED, 1, "rolled back to v1"),
-    "call never arrived": ({"dropped": 1}, LIVE, 1, None),
-    "calls never arrive": ({"dropped": 10**6}, FAILED, 0, "shows no trace of it"),
-    "no environment": ({"environments": {}}, FAILED, 0, "there is no environment crm-production"),
-    "version refused": ({"processed": "FAILED"}, FAILED, 0, "could not process the version v2: bad Dockerrun"),
-    "describe throttled": ({"refusals": {"DescribeEnvironments": ["Throttling"] * 5}}, LIVE, 1, None),
-    "events throttled": ({"refusals": {"DescribeEvents": ["ThrottlingException"] * 5}}, LIVE, 1, None),
-    "throttled for ever": ({"refusals": {"DescribeEvents": ["Throttling"] * 999}}, FAILED, 0, "waited 30m: Describe"),
-    "update throttled": ({"refusals": {"UpdateEnvironment": ["Throttling"] * 3}}, LIVE, 1, None),
-    "server error": ({"refusals": {"UpdateEnvironment": ["InternalFailure"]}}, LIVE, 1, None),
+    "rolled back": ({"fate": "rolled back"}, BACK, "v2", "rolled back to v1: Failed to deploy application."),
+    "Red": ({"fate": "Red"}, BACK, "v2 v1", "its health is Red (it was Green before). Tau rolled back to v1"),
+    "Yellow": ({"fate": "Yellow"}, BACK, "v2 v1", "is Yellow (it was Green before). Tau rolled back to v1"),
+    "Grey": ({"fate": "Grey"}, BACK, "v2 v1", "says nothing about its health (Grey). Tau rolled back to v1"),
+    "stuck": ({"takes_s": 10**6}, BACK, "v2", "it is still Updating"),
+    "stuck, and not to be aborted": (
+        {"takes_s": 10**6, "aborts_in_s": 10**6},
+        LOST,
+        "v2",
+        "it is still Updating. The way back to v1 failed too: waited 30m for crm-production to be Ready with v1",
+    ),
+    "Red, and so is the old one": (
+        {"fate": "Red", "back": "Red"},
+        LOST,
+        "v2 v1",
+        "The way back to v1 failed too: it runs again, and its health is Red",
+    ),
+    "Red, and the old one does not start": (
+        {"fate": "Red", "back": "rolled back"},
+        LOST,
+        "v2 v1",
+        "The way back to v1 failed too: it still runs v2",
+    ),
+    "quick": ({"takes_s": 0}, LIVE, "v2", None),
+    "quickly rolled back": ({"takes_s": 0, "fate": "rolled back"}, BACK, "v2", "rolled back to v1"),
+    "answer lost": ({"lost": 1}, LIVE, "v2", None),
+    "answer lost, rolled back": ({"lost": 1, "takes_s": 3, "fate": "rolled back"}, BACK, "v2", "rolled back to v1"),
+    "answers lost, Red": ({"lost": 2, "fate": "Red"}, BACK, "v2 v1", "Tau rolled back to v1"),
+    "call never arrived": ({"dropped": 1}, LIVE, "v2", None),
+    "calls never arrive": ({"dropped": 10**6}, FAILED, "", "shows no trace of it"),
+    "no environment": ({"environments": {}}, FAILED, "", "there is no environment crm-production"),
+    "version refused": ({"processed": "FAILED"}, FAILED, "", "could not process the version v2: bad Dockerrun"),
+    "describe throttled": ({"refusals": {"DescribeEnvironments": ["Throttling"] * 5}}, LIVE, "v2", None),
+    "events throttled": ({"refusals": {"DescribeEvents": ["ThrottlingException"] * 5}}, LIVE, "v2", None),
+    "throttled for ever": ({"refusals": {"DescribeEvents": ["Throttling"] * 999}}, FAILED, "", "waited 30m: Describe"),
+    "update throttled": ({"refusals": {"UpdateEnvironment": ["Throttling"] * 3}}, LIVE, "v2", None),
+    "server error": ({"refusals": {"UpdateEnvironment": ["InternalFailure"]}}, LIVE, "v2", None),
     "may not look": (
         {"refusals": {"DescribeEnvironments": ["AccessDenied"]}},
         FAILED,
-        0,
+        "",
         "AWS does not let Tau call elasticbeanstalk:DescribeEnvironments",
     ),
     "may not update": (
         {"refusals": {"UpdateEnvironment": ["InsufficientPrivilegesException"]}},
         FAILED,
-        0,
+        "",
         "AWS does not let Tau call elasticbeanstalk:UpdateEnvironment",
     ),
     "update refused": (
         {"refusals": {"UpdateEnvironment": ["InvalidParameterValue"]}},
         FAILED,
-        0,
+        "",
         "UpdateEnvironment was refused: InvalidParameterValue was ordered",
     ),
 }
 
 
 @pytest.mark.parametrize(("faults", "state", "updates", "sentence"), ENDS.values(), ids=ENDS)
-def test_every_fault_has_an_end_a_sentence_and_at_most_one_update(faults, state, updates, sentence):
+def test_every_fault_has_an_end_a_sentence_and_one_update_each_way_at_most(faults, state, updates, sentence):
     world = World(**faults)
     world.beanstalk.happens("ERROR", "bad Dockerrun", VersionLabel="v2")
     record = world.to_the_end()
-    assert (record.state, len(world.beanstalk.updates)) == (state, updates), record.reason
+    assert (record.state, " ".join(world.beanstalk.updates)) == (state, updates), record.reason
     assert sentence in record.reason if sentence else record.reason is None
     assert world.store.locks == {}
     assert len(world.queue.sent) == 1
@@ -144,7 +164,7 @@ def test_a_refusal_of_a_repeated_call_is_not_taken_for_a_refusal():
 
     drive(world.store.deployment("01RUN.3"), store=world.store, client=Retrying(), clock=world.clock)
     record = world.to_the_end()
-    assert (record.state, world.beanstalk.updates) == (FAILED, ["v2"])
+    assert (record.state, world.beanstalk.updates) == (BACK, ["v2"])
     assert "rolled back to v1" in record.reason
 
 
@@ -153,9 +173,10 @@ def test_who_was_held_up_after_writing_leaves_the_call_to_others():
     store = world.store
     move = store.move_deployment
     held_up = SimpleNamespace(
+        live=store.live,
         deployment=store.deployment,
         acquire_in_order=store.acquire_in_order,
-        move_deployment=lambda old, new: (move(old, new), world.clock.pass_(20))[0],
+        move_deployment=lambda old, new, **live: (move(old, new, **live), world.clock.pass_(20))[0],
     )
     drive(store.deployment("01RUN.3"), store=held_up, client=world.beanstalk, clock=world.clock)
     assert world.beanstalk.updates == []

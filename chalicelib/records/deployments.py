@@ -9,7 +9,7 @@ from boto3.dynamodb.conditions import Attr
 from chalicelib import wire
 from chalicelib.beanstalk import lock_name
 from chalicelib.errors import BadRecord, Outrun
-from chalicelib.model import VERSION, Deployment, Json
+from chalicelib.model import VERSION, Deployment, Json, Live
 from chalicelib.records.due import due_values
 from chalicelib.records.locks import lock_place
 from chalicelib.records.table import Cancelled, Change, Place, Put, Table
@@ -20,7 +20,7 @@ def _place(deployment_id: str) -> Place:
 
 
 class DeploymentRecords:
-    """Reads and writes of deployments."""
+    """Reads and writes of deployments, and of what they left live."""
 
     table: Table
 
@@ -53,8 +53,12 @@ class DeploymentRecords:
             raise Outrun(f"run {newer}, a newer one, deploys to {deployment.environment}", newer) from cancelled
         return True
 
-    def move_deployment(self, old: Deployment, new: Deployment) -> bool:
-        """Write `new` over `old`; False when somebody else has moved it since it was read."""
+    def move_deployment(self, old: Deployment, new: Deployment, *, live: Live | None = None) -> bool:
+        """Write `new` over `old`; False when somebody else has moved it since it was read.
+
+        Args:
+            live: what it leaves live, written with it.
+        """
         fields = {**_fields(new), "number": old.number + 1}
         change = Change(
             _place(old.id),
@@ -62,7 +66,35 @@ class DeploymentRecords:
             values={name: value for name, value in fields.items() if value is not None},
             remove=[name for name, value in fields.items() if value is None],
         )
-        return self.table.write(change) is not None
+        if live is None:
+            return self.table.write(change) is not None
+        there = {**wire.to_json(live), "v": VERSION}
+        left = Change(
+            _live_place(live.region, live.environment),
+            values={name: value for name, value in there.items() if value is not None},
+            remove=[name for name, value in there.items() if value is None],
+        )
+        try:
+            self.table.transact([change, left])
+        except Cancelled:
+            return False
+        return True
+
+    def live(self, region: str, environment: str) -> Live | None:
+        """What Tau left live in an environment; None where it never did."""
+        item = self.table.get(_live_place(region, environment))
+        return wire.from_json(Live, item) if item else None
+
+    def all_live(self) -> list[Live]:
+        """The same of every environment, by region and name; a newer program's are passed over."""
+        return [wire.from_json(Live, item) for item in self.table.partition(_LIVE) if item["v"] <= VERSION]
+
+
+_LIVE = "live"
+
+
+def _live_place(region: str, environment: str) -> Place:
+    return _LIVE, f"{region}/{environment}"
 
 
 def _fields(deployment: Deployment) -> Mapping[str, Json]:

@@ -1,4 +1,4 @@
-"""An installation in, three pushes and two refusals told and checked out."""
+"""An installation in, four pushes and two refusals told and checked out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from infra.local.mailbox import SentMail
 from infra.local.processes import Child
 from infra.local.samples import CLIENT, CLIENT_FORGE, HELLO, HELLO_FORGE, Webhook
 
-VERSION = "v1.2.0"
+VERSION, BAD_VERSION = "v1.2.0", "v1.3.0"
 APPLICATION, ENVIRONMENT = "client", "client-production"
 # https://docs.aws.amazon.com/elasticbeanstalk/latest/platforms/platforms-supported.html#platforms-supported.docker
 _PLATFORM = "64bit Amazon Linux 2023 v4.7.2 running Docker"
@@ -81,6 +81,7 @@ class Story:
         passed = self._push_to_develop()
         self._push_that_breaks_a_test(passed)
         tagged = self._tag_goes_live()
+        self._bad_version_is_rolled_back(checks.facts(tagged.run, "deploy_eb").get("deployment", {}).get("label", ""))
         self._what_starts_nothing(tagged)
         return self._checks
 
@@ -151,11 +152,39 @@ class Story:
             *checks.mailed(told.mails, SAM.email, f"passed: {CLIENT} {VERSION}", (ENVIRONMENT,)),
             self._readable(told, f"is live in {ENVIRONMENT}"),
         )
+        self._live()
         return told
+
+    def _bad_version_is_rolled_back(self, good: str) -> None:
+        self._view.title(
+            f"4. Sam tags {BAD_VERSION}, whose server does not start: the old version stays, and Sam hears why"
+        )
+        self._at.githost.commit(CLIENT_FORGE, CLIENT, MAIN, samples.broken_client(BAD_VERSION), "A newer server")
+        tag = self._at.githost.tag(CLIENT_FORGE, CLIENT, BAD_VERSION)
+        head = self._at.githost.describe(CLIENT_FORGE, CLIENT, tag.commit)
+        told = self._follow(
+            samples.bitbucket_tag(CLIENT, tag, head, self._at.hook_secret), "Bitbucket", "4-rolled-back"
+        )
+        live = self.environment()
+        self._look(
+            self._answered(told),
+            checks.ends(told.run, RunState.FAILED, ("build", "test", "push", "deploy_eb")),
+            equal(
+                f"{ENVIRONMENT} runs {good} again", f"{live['Status']}, {live.get('VersionLabel')}", f"Ready, {good}"
+            ),
+            self._served(),
+            *checks.mailed(told.mails, SAM.email, f"failed: {CLIENT} {BAD_VERSION}", ("rolled back to", good)),
+            self._readable(told, "eb: ERROR"),
+        )
+        self._live()
+
+    def _live(self) -> None:
+        self._view.say("What `tau live` says:")
+        self._view.ansi(tau(self._at, "live", environ=self._view.environment).rstrip())
 
     def _what_starts_nothing(self, told: Told) -> None:
         self._view.title(
-            "4. What starts nothing: a delivery that comes twice, and one that is not signed with our secret"
+            "5. What starts nothing: a delivery that comes twice, and one that is not signed with our secret"
         )
         before, mails = self._runs(), len(self._at.cloud.mails())
         again = self._deliver(told.webhook, "the same delivery once more")

@@ -26,6 +26,9 @@ STARTING_S = 60
 STOPPING_S = 40
 """Longer than the keeper's own patience, so that it is the keeper who ends a stubborn engine."""
 
+# As infra/code-server/docker-whole-logs.conf has it.
+_WHOLE_LOGS = dict.fromkeys(("BUILDKIT_STEP_LOG_MAX_SIZE", "BUILDKIT_STEP_LOG_MAX_SPEED"), str(2**31 - 1))
+
 
 class NoEngine(NotStarted):
     """No Docker engine runs and none can be started here. The text says why and what to do."""
@@ -125,7 +128,8 @@ def start_engine(folder: Path | None = None, *, apart: bool = False) -> Engine:
     where = "apart" if apart else "here"
     argv = (sys.executable, "-m", "infra.local.keeper", where, str(folder), *_command(dockerd, folder))
     engine = Engine(f"unix://{folder}/docker.sock", started=True, _folder=folder)
-    engine._keeper = processes.start("dockerd", argv, folder / "keeper.log", cwd=ROOT)  # noqa: SLF001  # its own maker
+    env = {**os.environ, **_WHOLE_LOGS}
+    engine._keeper = processes.start("dockerd", argv, folder / "keeper.log", env=env, cwd=ROOT)  # noqa: SLF001  # its own maker
     try:
         processes.wait_until(lambda: _complaint(engine.host) is None, engine._keeper, STARTING_S)  # noqa: SLF001  # same
     except NotStarted:

@@ -47,6 +47,12 @@ def client(version: str) -> dict[str, str]:
     return {path: text.replace("@VERSION@", version) for path, text in _files("client_deploy").items()}
 
 
+def broken_client(version: str) -> dict[str, str]:
+    """A version of it whose server is not in its image: its tests pass, and it does not start."""
+    dockerfile = client(version)["Dockerfile"]
+    return {**client(version), "Dockerfile": dockerfile.replace('CMD ["httpd"', 'CMD ["httpd-2"')}
+
+
 def github_push(
     repository: str,
     commits: Sequence[Commit],

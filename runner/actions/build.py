@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import pydantic
-from docker.errors import APIError
 
 from chalicelib import wire
 from chalicelib.errors import NothingToDo, StepErrored, StepFailed
-from chalicelib.model import StepResult, StepStatus
-from runner import bases, images, streams
+from chalicelib.model import Json, StepResult, StepStatus
+from chalicelib.reports.words import counted, size
+from runner import bases, commands, images
+from runner.building import Builder, Wanted, seconds
+from runner.classic import Classic
 from runner.context import Context
-from runner.fields import ImageName, Repository
+from runner.dockerfiles import without_frontend
+from runner.fields import ArgumentName, ImageName, Platform, Repository, SecretId, SecretName, complaint
 
 NEEDS_IMAGE = False
 DOES = ("be built", "as {image}")
 
-# Messages of the engine for which no Dockerfile is to blame.
-_OURS = re.compile(
-    r"no space left|toomanyrequests|connection (refused|reset)|i/o timeout|TLS handshake|no such host"
-    r"|temporary failure|server misbehaving|EOF$|context canceled|received unexpected HTTP status: 5"
-    # A layer of the cache went while this build was about to use it: an older image was being removed.
-    r'|(unable to find image "|no such image: |unknown parent image ID |failed to get (digest|layer) )sha256:',
-    re.IGNORECASE,
-)
-# What a build says whose engine stops, or whose host has no memory left.
-_KILLED = "137"
-_LATE_S = 60
-# The line that `labelled` adds is of no use to a reader.
-_OUR_LABELS = re.compile(r'^(Step \d+/\d+ : LABEL) "tau\.system"=.*')
-_STEP_FAILED = re.compile(r"The command '(?P<command>.*)' returned a non-zero code: (?P<code>\d+)", re.DOTALL)
+_OF_A_FORK = "tau.fork"
 
 
 class From(pydantic.BaseModel):
@@ -51,6 +42,8 @@ class Settings(pydantic.BaseModel):
     """`build: {image: 2pisoftware/cmfive, from: {repository: …, into: app}}`.
 
     Args:
+        secrets: id of `RUN --mount=type=secret,id=…` -> name of the secret whose value it gets.
+        builder: auto = BuildKit where this runner has it.
         only_with: files of the context without which there is nothing to do: the run ends skipped.
     """
 
@@ -60,14 +53,66 @@ class Settings(pydantic.BaseModel):
     from_: From | None = pydantic.Field(default=None, alias="from")
     dockerfile: str = "Dockerfile"
     context: str = "."
-    args: Mapping[str, str] = pydantic.Field(default_factory=dict)
+    args: Mapping[ArgumentName, str] = pydantic.Field(default_factory=dict)
     target: str | None = None
+    platform: Platform | None = None
+    secrets: Mapping[SecretId, SecretName] = pydantic.Field(default_factory=dict)
+    builder: Literal["auto", "classic"] = "auto"
     only_with: tuple[str, ...] = ()
+
+    @pydantic.model_validator(mode="after")
+    def _secrets_need_buildkit(self) -> Self:
+        if self.secrets and self.builder == "classic":
+            raise complaint("secrets need BuildKit: leave out builder: classic")
+        return self
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What was checked out: the folder that is built, the Dockerfile's text, the commit of each repository."""
+
+    folder: Path
+    dockerfile: str
+    commits: Mapping[str, str]
 
 
 def run(settings: Settings, context: Context) -> StepResult:
     """Check out, build, and tag as `<image>:r-<run>`."""
     started_at = context.now()
+    tree = laid_out(settings, context)
+    builder = builder_of(settings, context)
+    before = bases.refresh(tree.dockerfile, settings.args, context, everything=not builder.keeps_bases)
+    began_s = context.pace.monotonic()
+    image_id = build(settings, context, tree, builder)
+    with images.answering():
+        context.docker.api.tag(image_id, settings.image, f"r-{context.run.lower()}")
+        facts = described(context.docker.api.inspect_image(image_id))
+    took = seconds(context.pace.monotonic() - began_s)
+    layers = counted(facts["layers"], "layer")
+    context.log.line(f"built {settings.image} {image_id[7:19]}, {size(facts['size_bytes'])}, {layers}, {took}")
+    stands_on = bases.built_on(tree.dockerfile, settings.args, before, context)
+    return StepResult(
+        action="build",
+        status=StepStatus.PASSED,
+        started_at=started_at,
+        ended_at=context.now(),
+        facts={
+            "image": {"name": settings.image, "id": image_id},
+            "commits": tree.commits,
+            "bases": [wire.to_json(base) for base in stands_on],
+            "builder": builder.name,
+            **facts,
+        },
+    )
+
+
+def laid_out(settings: Settings, context: Context) -> Tree:
+    """Check out, and find what is to be built inside.
+
+    Raises:
+        StepFailed: the Dockerfile is not there, is no text, leads out of the tree, or asks for a frontend.
+        NothingToDo: see `require`.
+    """
     tree = context.folder / "tree"
     commits = check_out(settings, context, tree)
     folder = inside(tree, settings.context, "context")
@@ -76,24 +121,65 @@ def run(settings: Settings, context: Context) -> StepResult:
     if not dockerfile.is_file():
         raise StepFailed(f"there is no {settings.dockerfile} in {settings.context}: build needs one")
     inside(folder, ".dockerignore", "the file")
-    text = dockerfile.read_text(errors="replace")
-    before = bases.refresh(text, settings.args, context)
-    image_id = build(settings, context, folder, dockerfile, commits)
+    try:
+        text = dockerfile.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise StepFailed(f"the Dockerfile is not UTF-8: byte {error.start} cannot be read") from error
+    return Tree(folder, without_frontend(text), commits)
+
+
+def builder_of(settings: Settings, context: Context) -> Builder:
+    """The one by which this image is built; said in the log.
+
+    Raises:
+        StepErrored: secrets need another one than this runner has.
+    """
+    builder = context.builder if settings.builder == "auto" else Classic()
+    context.log.line(f"{builder.name}, {builder.because}")
+    if settings.secrets and not builder.takes_secrets:
+        raise StepErrored(
+            f"secrets need BuildKit, and this runner builds by {builder.name}: {builder.because}."
+            " Give its machine a `docker` command with buildx, or name one in TAU_DOCKER_CLI"
+        )
+    return builder
+
+
+def build(settings: Settings, context: Context, tree: Tree, builder: Builder) -> str:
+    """Build; the image's id. For what is raised see `Builder`."""
+    commit = context.job.event.commit or ""
+    with commands.hiding(settings, context) as (hidden, secrets):
+        wanted = Wanted(
+            folder=tree.folder,
+            dockerfile=tree.dockerfile,
+            args=arguments(settings, tree.dockerfile, commit),
+            labels=image_labels(context, tree.commits),
+            target=settings.target,
+            platform=settings.platform,
+            secrets=secrets,
+            caches=caches(context),
+            from_fork=context.job.event.fork,
+        )
+        return builder.build(wanted, hidden)
+
+
+def caches(context: Context) -> tuple[str, ...]:
+    """The newest image of this lock (a branch of a pipeline) in this engine: its layers may be taken over.
+
+    None to forks, and none of theirs.
+    """
+    if context.job.event.fork:
+        return ()
+    mine = [f"{name}={images.label_value(context.labels[name])}" for name in ("tau.system", "tau.lock")]
     with images.answering():
-        context.docker.api.tag(image_id, settings.image, f"r-{context.run.lower()}")
-    context.log.line(f"built {settings.image} {image_id[7:19]}")
-    stands_on = bases.built_on(text, settings.args, before, context)
-    return StepResult(
-        action="build",
-        status=StepStatus.PASSED,
-        started_at=started_at,
-        ended_at=context.now(),
-        facts={
-            "image": {"name": settings.image, "id": image_id},
-            "commits": commits,
-            "bases": [wire.to_json(base) for base in stands_on],
-        },
-    )
+        there = context.docker.api.images(filters={"label": mine})
+    usable = [image for image in there if _OF_A_FORK not in image["Labels"] and image["RepoTags"]]
+    newest = max(usable, key=lambda image: int(image["Created"]), default=None)
+    return (str(newest["RepoTags"][0]),) if newest else ()
+
+
+def described(inspected: Mapping[str, Any]) -> dict[str, Json]:
+    """What a reader wants to know of an image."""
+    return {"size_bytes": int(inspected["Size"]), "layers": len(inspected["RootFS"].get("Layers") or ())}
 
 
 def check_out(settings: Settings, context: Context, tree: Path) -> dict[str, str]:
@@ -151,43 +237,10 @@ def require(names: Iterable[str], folder: Path, where: str) -> None:
         raise NothingToDo(f"there is nothing to do for {where}: it has no {name}")
 
 
-def build(settings: Settings, context: Context, folder: Path, dockerfile: Path, commits: Mapping[str, str]) -> str:
-    """Build; the image's id.
-
-    Raises:
-        StepFailed: the Dockerfile does not build.
-        StepErrored: the engine, the network or the disk is to blame.
-    """
-    labels = image_labels(context, commits)
-    copy = labelled(dockerfile, labels, context)
-    options = {
-        "path": str(folder),
-        "dockerfile": str(copy),
-        # The Dockerfile's last line is not the target's: a layer more, for the few that name one.
-        "labels": labels if settings.target else None,
-        "buildargs": arguments(settings, dockerfile.read_text(errors="replace"), context.job.event.commit or ""),
-        "target": settings.target or "",
-    }
-    with images.answering():
-        try:
-            with streams.opened("build", lambda: begin(options, context), context) as messages:
-                return follow(messages, context)
-        except APIError as error:
-            if error.is_client_error():
-                raise StepFailed(f"the Dockerfile cannot be read: {error.explanation}") from error
-            raise
-
-
-def begin(options: Mapping[str, Any], context: Context) -> Any:
-    """Ask the engine to build; its stream of messages. A build that is cut off takes its step's container with it."""
-    # A step may be silent for as long as the run has left; our own deadline comes before the connection's.
-    timeout_s = max(1, int(context.remaining_s())) + _LATE_S
-    return context.docker.api.build(**options, timeout=timeout_s, rm=True, forcerm=True, decode=True)
-
-
 def image_labels(context: Context, commits: Mapping[str, str]) -> dict[str, str]:
     """Whose image it is and where it came from."""
-    labels = {**context.labels, "tau.kind": "image", **provenance(context, commits)}
+    fork = {_OF_A_FORK: "yes"} if context.job.event.fork else {}
+    labels = {**context.labels, "tau.kind": "image", **fork, **provenance(context, commits)}
     return {name: images.label_value(value) for name, value in labels.items()}
 
 
@@ -195,26 +248,6 @@ def arguments(settings: Settings, dockerfile: str, commit: str) -> dict[str, str
     """ci.yml's build arguments, and TAU_COMMIT for a Dockerfile that declares it: the engine warns of any other."""
     declared = re.search(r"^[ \t]*ARG[ \t]+TAU_COMMIT\b", dockerfile, re.IGNORECASE | re.MULTILINE)
     return {**settings.args, **({"TAU_COMMIT": commit} if declared else {})}
-
-
-def labelled(dockerfile: Path, labels: Mapping[str, str], context: Context) -> Path:
-    """The Dockerfile with all labels in one line at its end, outside the tree.
-
-    The classic builder makes a container and a layer of each label that it is handed apart from the Dockerfile.
-
-    Raises:
-        StepFailed: it is no text; the SDK reads it as UTF-8.
-    """
-    try:
-        text = dockerfile.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise StepFailed(f"the Dockerfile is not UTF-8: byte {error.start} cannot be read") from error
-    line = " ".join(f'"{name}"="{value}"' for name, value in labels.items())
-    copy = context.folder / "Dockerfile"
-    # A last line that goes on would take ours for its rest.
-    whole = text.rstrip().rstrip("\\")
-    copy.write_text(f"{whole}\nLABEL {line}\n", encoding="utf-8")
-    return copy
 
 
 def provenance(context: Context, commits: Mapping[str, str]) -> dict[str, str]:
@@ -230,37 +263,3 @@ def provenance(context: Context, commits: Mapping[str, str]) -> dict[str, str]:
         "org.opencontainers.image.created": wire.time_text(context.now()),
         "org.opencontainers.image.version": event.name or "",
     }
-
-
-def follow(stream: Iterable[Mapping[str, Any]], context: Context) -> str:
-    """The engine's build messages into the log; the image's id.
-
-    The SDK's stream does not raise: a failure is a message with `error` in it.
-    """
-    image_id = error = None
-    for message in stream:
-        if "stream" in message:
-            context.log.write(_OUR_LABELS.sub(r"\1", message["stream"]).encode())
-        if "status" in message and "progressDetail" not in message:
-            context.log.write(f"{message['status']}\n".encode())
-        # Read to its end all the same: a connection that is left in the middle stays open.
-        error = error or message.get("error")
-        image_id = message.get("aux", {}).get("ID", image_id)
-    if error:
-        raise refusal(error, context.log.tail())
-    if not isinstance(image_id, str):
-        raise StepErrored("the Docker engine ended the build without an image and without an error")
-    return image_id
-
-
-def refusal(error: str, tail: tuple[str, ...]) -> StepFailed | StepErrored:
-    """Whose fault a failed build is: the Dockerfile's, unless the engine speaks of disk or network."""
-    failed = _STEP_FAILED.search(error)
-    if failed:
-        command = " ".join(failed["command"].removeprefix("/bin/sh -c ").split())[:120]
-        if failed["code"] == _KILLED:
-            return StepErrored(f"the Dockerfile's command `{command}` was killed from outside")
-        return StepFailed(f"the Dockerfile's command `{command}` exited with {failed['code']}", tail)
-    if _OURS.search(error):
-        return StepErrored(f"the build broke: {error.strip()}")
-    return StepFailed(f"the Dockerfile does not build: {error.strip()}", tail)

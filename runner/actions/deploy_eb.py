@@ -10,15 +10,15 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pydantic
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import beanstalk
-from chalicelib.beanstalk import Notice
 from chalicelib.deployer import notices_of
-from chalicelib.errors import Outrun, StepErrored, StepFailed
+from chalicelib.environment import Notice, since
+from chalicelib.errors import NeedsAttention, Outrun, StepErrored, StepFailed
 from chalicelib.fit import Sink, fit
 from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
 from runner import bundle
@@ -46,7 +46,8 @@ class Settings(pydantic.BaseModel):
     """`deploy_eb: {application: "{client|dash}", environment: "{client|dash}-production", timeout: 30m}`.
 
     Args:
-        timeout: how long each part may take: the version, the wait for Ready, the update itself.
+        timeout: how long each part may take: the version, the wait for Ready, the update itself, the way back.
+        rollback: auto = what does not do is undone: the version that was well there last is deployed again, once.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +56,7 @@ class Settings(pydantic.BaseModel):
     environment: Name
     region: str | None = pydantic.Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")
     timeout: Duration = 1800
+    rollback: Literal["auto", "never"] = "auto"
     image: ImageName | None = None
 
 
@@ -70,7 +72,9 @@ def run(settings: Settings, context: Context) -> StepResult | Park:
     notices = follow(record, context)
     if record.state is DeploymentState.FAILED and record.ours:
         raise StepErrored(record.reason or f"{record.label} could not be deployed")
-    if record.state is DeploymentState.FAILED:
+    if record.state is DeploymentState.ROLLBACK_FAILED:
+        raise NeedsAttention(f"needs attention: {record.reason}")
+    if record.state in {DeploymentState.FAILED, DeploymentState.ROLLED_BACK}:
         lines = tuple(f"{notice.severity} {notice.message}" for notice in notices[-_MOST_LINES:])
         raise StepFailed(record.reason or f"{record.label} did not go live", lines)
     if record.state is DeploymentState.LIVE:
@@ -131,11 +135,23 @@ def begin(settings: Settings, context: Context) -> Deployment:
         deadline_at=now + timedelta(seconds=settings.timeout),
         due_at=now,
         timeout_s=settings.timeout,
+        rolls_back=settings.rollback == "auto",
+        repository=context.job.source.name,
+        tag=context.job.event.name,
+        commit=context.job.event.commit,
+        image=image,
+        by=who(context),
     )
     context.stopping.check()
     context.journal.intend(f"deploy {settings.environment}", label=label, must_finish=True)
     context.aws.store.create_deployment(record)
     return record
+
+
+def who(context: Context) -> str | None:
+    """Who pushed, as people call them."""
+    pusher = context.job.event.pusher
+    return (pusher.name or pusher.login or pusher.email) if pusher else None
 
 
 def pushed(settings: Settings, context: Context) -> tuple[str, str]:
@@ -275,7 +291,7 @@ def follow(record: Deployment, context: Context) -> list[Notice]:
         return []
     client: ElasticBeanstalkClient = context.aws.client("elasticbeanstalk", record.region)
     try:
-        notices = beanstalk.since(record, notices_of(record, client))
+        notices = since(record.mark_at, notices_of(record, client))
     except (ClientError, BotoCoreError) as error:
         # The verdict stands in the record; its events may come with the next look.
         context.log.line(f"eb: events cannot be read now: {error}")

@@ -9,11 +9,13 @@ import pydantic
 
 from chalicelib.errors import StepErrored
 from chalicelib.model import Json, StepResult, StepStatus
-from runner import images, streams
+from runner import exposure, images, streams
 from runner.context import Context, Image
 from runner.fields import ImageName, ImageTag, Registry
 from runner.publishing import allowed, login, make_known, moving, publish, there_now
 from runner.registry import Credentials, reference
+from runner.registry_trouble import trouble
+from runner.retrying import patiently
 
 NEEDS_IMAGE = True
 DOES = ("be pushed to {to[]}", "as {image}")
@@ -33,6 +35,7 @@ def run(settings: Settings, context: Context) -> StepResult:
     """Push to every registry as `r-<run>`; when all digests are there, move the public tags."""
     started_at = context.now()
     image = context.image(settings.image)
+    exposure.check(image.id, context)
     logins = {host: login(host, context) for host in settings.to}
     digests = {host: upload(host, image, logins[host], settings.tags, context) for host in settings.to}
     tags = allowed(image.name, settings.tags, context)
@@ -71,7 +74,7 @@ def upload(host: str, image: Image, login: Credentials | None, tags: Iterable[st
     manifests = context.registry(host, image.name, login)
     digest = there_now(manifests, tag, context) if context.journal.intend(key) is not None else None
     if digest is None:
-        digest = send(name, tag, image, login, context)
+        digest = patiently(lambda: send(host, name, tag, image, login, context), context)
         there = there_now(manifests, tag, context)
         if there != digest:
             raise StepErrored(f"{host} has {there} under {tag}, and the engine pushed {digest}")
@@ -89,7 +92,7 @@ def pushing(host: str, image: Image, context: Context) -> str:
     return f"push {host}/{image.name}:{run_tag(context)} {image.id}"
 
 
-def send(name: str, tag: str, image: Image, login: Credentials | None, context: Context) -> str:
+def send(host: str, name: str, tag: str, image: Image, login: Credentials | None, context: Context) -> str:
     """Let the engine push; the digest that it reports."""
     api = context.docker.api
     auth = login.auth_config() if login else None
@@ -101,17 +104,21 @@ def send(name: str, tag: str, image: Image, login: Credentials | None, context: 
         api.tag(image.id, name, tag)
         try:
             with streams.opened(f"push of {name}", begin, context) as messages:
-                return follow(messages, name, context)
+                return follow(messages, host, name, context)
         finally:
             # The local name is of no use once it is pushed, and stays where it is the image's own.
             if name != image.name:
                 api.remove_image(f"{name}:{tag}", noprune=True)
 
 
-def follow(stream: Iterable[Mapping[str, Any]], name: str, context: Context) -> str:
+def follow(stream: Iterable[Mapping[str, Any]], host: str, name: str, context: Context) -> str:
     """The engine's push messages into the log; the digest.
 
     The SDK's push does not raise: a failure is a message with `error` in it.
+
+    Raises:
+        NotNow: the registry did not take it, and may take it in a moment.
+        StepErrored: the registry does not take it.
     """
     digest = error = None
     for message in stream:
@@ -121,7 +128,7 @@ def follow(stream: Iterable[Mapping[str, Any]], name: str, context: Context) -> 
             context.log.write(f"{message['id']}: {message['status']}\n".encode())
         digest = message.get("aux", {}).get("Digest", digest)
     if error:
-        raise StepErrored(f"pushing {name} failed: {error}")
+        raise trouble(host, f"pushing {name} failed", str(error), secret=context.job.registries.get(host))
     if digest is None:
         raise StepErrored(f"pushing {name} ended without a digest and without an error")
     return str(digest)

@@ -76,7 +76,7 @@ class Settings(commands.Limited):
 def run(settings: Settings, context: Context) -> StepResult:
     """Run it, and judge by its exit code."""
     started_at = context.now()
-    with commands.hiding(settings, context) as (hidden, secrets):
+    with commands.hiding(settings, context, settings.secrets_of_services()) as (hidden, secrets):
         ready = on_runner if settings.on == "runner" else in_container
         if settings.retry == "safe":
             with ready(settings, hidden, secrets) as enact:

@@ -29,7 +29,7 @@ def run(settings: Settings, context: Context) -> StepResult:
     started_at = context.now()
     image = context.image(settings.image)
     with (
-        commands.hiding(settings, context) as (hidden, secrets),
+        commands.hiding(settings, context, settings.secrets_of_services()) as (hidden, secrets),
         commands.container(settings, hidden, settings.command, image, secrets) as made,
     ):
         context.log.line(f"$ {' '.join(settings.command)}")

@@ -232,7 +232,7 @@ def test_the_demo_finds_everything_so_and_leaves_nothing_behind(docker_client, t
     done = subprocess.run(COMMAND, capture_output=True, text=True, check=False, timeout=300, **started(temporary))
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     assert "NOT SO" not in done.stdout
-    assert len(list(demo.MAILS.glob("*.eml"))) == len(list(demo.MAILS.glob("*.html"))) == 3
+    assert len(list(demo.MAILS.glob("*.eml"))) == len(list(demo.MAILS.glob("*.html"))) == 4
     assert "FAIL  the page greets the world" in (demo.LOGS / "2-failed.log").read_text()
     assert left_behind(docker_client, before) == []
     assert (processes(), list(temporary.iterdir()), demo.WORK.exists()) == ([], [], False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing, contextmanager
@@ -78,16 +79,29 @@ class Interceptor:
 
     Args:
         seen: is shown each call that was answered.
+        at: the address of this machine at which it listens.
+        tls: it speaks TLS, with this certificate.
     """
 
-    def __init__(self, url: str, seen: Callable[[Call, Answer], None] = lambda _call, _answer: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        seen: Callable[[Call, Answer], None] = lambda _call, _answer: None,
+        *,
+        at: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._address = urlsplit(url)
+        self._is_tls = tls is not None
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
-        self._server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"interceptor": self}))
+        self._server = _Server((at, 0), type("Bound", (_Handler,), {"interceptor": self}))
+        if tls:
+            # The handshake is the handler's, in a thread of its own.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.seen = seen
-        self.host = f"127.0.0.1:{self._server.server_port}"
-        self.url = f"http://{self.host}"
+        self.host = f"{at}:{self._server.server_port}"
+        self.url = f"{'https' if tls else 'http'}://{self.host}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -134,6 +148,8 @@ class Interceptor:
                 # Whoever waited for a "100 Continue" has had it from us.
                 if name.lower() != "expect":
                     connection.putheader(name, value)
+            if self._is_tls:
+                connection.putheader("X-Forwarded-Proto", "https")
             connection.endheaders(call.body)
             answer = connection.getresponse()
             return Answer(answer.status, dict(answer.getheaders()), answer.read())

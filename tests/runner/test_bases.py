@@ -9,6 +9,7 @@ from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.graph import Base
 from infra.local.base import base_image
 from runner.bases import bases, built_on, host_of, refresh, resolved
+from runner.dockerfiles import without_frontend
 from runner.pace import Real
 from runner.stopping import Stopped, Stopping
 from tests.installation import job
@@ -190,3 +191,42 @@ def test_the_digest_of_a_base_is_the_one_that_its_registry_tells(docker_client, 
     (base,) = refresh(f"FROM {image}\n", {}, Seen(docker_client, registry, password))
     assert base.digest == registry.manifest_digest("2pisoftware/base", "latest")
     assert (base.registry, base.name, base.tag) == (registry.host, "2pisoftware/base", "latest")
+
+
+# --- a frontend is a program that reads the Dockerfile ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# syntax=docker/dockerfile:1",
+        "#syntax = docker/dockerfile:1.4@sha256:" + "0" * 64,
+        "# Syntax=docker.io/docker/dockerfile",
+        "// syntax=docker/dockerfile:1",
+    ],
+)
+def test_dockers_own_frontend_is_the_engines_and_no_line_moves(line):
+    assert without_frontend(f"{line}\nFROM debian\n") == "\nFROM debian\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# syntax=evil/frontend\nFROM debian\n",
+        "#syntax=docker/dockerfile-evil:1\n",
+        "# escape=`\n# a comment\n\n#  SYNTAX =  evil/frontend:latest\r\nFROM debian\n",
+        "\ufeff# syntax=evil/frontend\n",
+        "#!/usr/bin/env docker\n// syntax=evil/frontend\nFROM debian\n",
+        "#\x0csyntax=evil/frontend\n",
+        '{"syntax": "evil/frontend"}',
+        '#!/bin/x\n {\n"syntax":\n"evil/frontend"}',
+    ],
+)
+def test_no_other_frontend_gets_to_see_anything(text):
+    with pytest.raises(StepFailed, match="frontend"):
+        without_frontend(text)
+
+
+@pytest.mark.parametrize("text", ["FROM debian\n# syntax=later\n", "FROM debian\nRUN echo '{}'\n", "", "# a page\n"])
+def test_what_asks_for_none_stays_as_it_is(text):
+    assert without_frontend(text) == text

@@ -12,9 +12,10 @@ from botocore.exceptions import EndpointConnectionError
 from pydantic import ValidationError
 
 from chalicelib.deployer import advance_deployment
-from chalicelib.errors import MissingSecret, Outrun, StepErrored, StepFailed
+from chalicelib.errors import MissingSecret, NeedsAttention, Outrun, StepErrored, StepFailed
 from chalicelib.model import DeploymentState, Source, StepStatus, WaitingFor
 from runner.actions.deploy_eb import Settings, run
+from runner.classic import Classic
 from runner.context import Aws, Context, Image, Park
 from runner.stopping import Stopped, Stopping, Why
 from tests.fake_beanstalk import FakeBeanstalk
@@ -108,6 +109,7 @@ class World:
             remaining_s=lambda: 600,
             now=self.clock,
             aws=Aws(self.client, self.edge.store, self.edge.objects, "ap-southeast-2"),
+            builder=Classic(),
             stopping=self.stopping,
         )
 
@@ -250,6 +252,32 @@ def test_a_rollback_fails_the_step_with_its_events(world):
         "ERROR Failed to deploy application.",
         "INFO Environment update completed.",
     )
+
+
+def test_a_way_back_that_fails_too_is_for_a_person_and_is_not_tried_again(world):
+    world.act()
+    world.advance()
+    world.beanstalk.well, world.beanstalk.back, world.beanstalk.fate = {world.record().label}, "Red", "Red"
+    world.event |= {"name": "v1.3.0"}
+    world.act(run_id="01KAR")
+    world.advance(400)
+    with pytest.raises(
+        NeedsAttention, match=r"needs attention: .* its health is Red .* The way back to v1.2.0-.* failed"
+    ):
+        world.act(run_id="01KAR")
+
+
+def test_the_record_says_what_is_deployed_and_who_wanted_it(world):
+    world.act()
+    record = world.record()
+    assert (record.tag, record.commit, record.by) == ("v1.2.0", "2" * 40, "A Developer")
+    assert record.repository == "github.com/2pisoftware/crm_deploy"
+    assert record.image.startswith("code.2pisoftware.com:5000/2pisoftware/crm@sha256:")
+
+
+def test_where_ci_yml_wants_no_rollback_the_record_says_so(world):
+    world.act(Settings(**{**SETTINGS.model_dump(), "rollback": "never"}))
+    assert world.record().rolls_back is False
 
 
 def test_a_right_that_tau_lacks_is_not_the_codes_fault(world):

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from chalicelib.model import RunState, WaitingFor
+from chalicelib.lives import Standing
+from chalicelib.model import Live, RunState, WaitingFor
 from runner.cli import main
-from runner.listing import latest, list_runs, of, state_words, took
+from runner.listing import latest, list_live, list_runs, local, of, state_words, took
 from tests.installation import NOW, later, run
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,21 @@ def test_a_terminal_without_our_signs_gets_the_words_beside_them(tmp_path):
     command = (sys.executable, "-m", "runner", "check", "--config", str(path))
     done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, env=environment)
     assert done.stdout.endswith(b"?.yml: ok\n")
+
+
+def test_what_is_live_is_one_line_for_each_environment_with_what_is_wrong(capsys):
+    left = Live(
+        "r", "crm", "crm-production", "v2", "01.3", NOW, tag="v2.0.0", commit="2" * 40, by="Sam", good_label="v1"
+    )
+    list_live([Standing(left, "Green"), Standing(left, "Red", drift="changed outside Tau: runs v9")], NOW)
+    _, well, changed = capsys.readouterr().out.splitlines()
+    assert well.split() == ["crm-production", "v2", "v2.0.0", "2222222", "Sam", *local(NOW).split(), "Green", "v1"]
+    assert changed.endswith("Red     v1      changed outside Tau: runs v9")
+
+
+def test_nothing_is_live_yet(capsys):
+    list_live([], NOW)
+    assert capsys.readouterr().out == "Tau has brought no version to Elastic Beanstalk yet.\n"
 
 
 def test_the_latest_runs_are_looked_for_on_the_days_before_until_there_are_enough():

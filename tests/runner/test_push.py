@@ -8,7 +8,7 @@ from runner.actions import push
 from runner.context import Image
 from runner.stopping import Stopped, Stopping, Why
 from tests.installation import job
-from tests.running import Journal, context, stopping_soon, within
+from tests.running import Impatient, Journal, context, stopping_soon, within
 
 RUN_TAG = "r-01kaq000000000000000000001"
 
@@ -62,6 +62,7 @@ def make(engine_client, image, registry, tmp_path):
             "job": held,
             "images": {image.name: image},
             "secret": {"registry": ":".join(pair)}.__getitem__,
+            "pace": Impatient(),
             **changes,
         }
         settings = push.Settings(to=hosts, tags=tags, image=image.name)
@@ -286,13 +287,15 @@ def test_a_registry_that_does_not_say_what_it_has_keeps_nobody_who_asks_to_stop(
 
 def test_an_error_in_the_stream_is_one(tmp_path):
     held = context(None, tmp_path)
-    with pytest.raises(StepErrored, match="pushing a/b failed: denied"):
-        push.follow([{"status": "The push refers to …"}, {"error": "denied"}, {"aux": {"Digest": "x"}}], "a/b", held)
+    with pytest.raises(StepErrored, match=r"pushing a/b failed: h knows our user .* \(denied\)"):
+        push.follow(
+            [{"status": "The push refers to …"}, {"error": "denied"}, {"aux": {"Digest": "x"}}], "h", "a/b", held
+        )
 
 
 def test_a_stream_that_ends_without_a_digest_is_one(tmp_path):
     with pytest.raises(StepErrored, match="without a digest"):
-        push.follow([{"status": "Pushed", "id": "1"}], "a/b", context(None, tmp_path))
+        push.follow([{"status": "Pushed", "id": "1"}], "h", "a/b", context(None, tmp_path))
 
 
 def test_the_log_says_of_each_layer_what_became_of_it_and_nothing_of_its_progress(tmp_path):
@@ -302,5 +305,5 @@ def test_the_log_says_of_each_layer_what_became_of_it_and_nothing_of_its_progres
         {"status": "Pushed", "id": "1", "progressDetail": {}},
         {"aux": {"Digest": "sha256:1"}},
     ]
-    assert push.follow(messages, "a/b", held) == "sha256:1"
+    assert push.follow(messages, "h", "a/b", held) == "sha256:1"
     assert held.log.text == "1: Pushed\n"

@@ -226,18 +226,29 @@ def _is_newer(world, ref, commit, than):
 
 
 def _environments_are_updated_once(world):
+    deployments = [item for place, item in world.cloud.table.items.items() if place[1] == "deployment"]
+    undone = Counter(item["back_to"] for item in deployments if item["undoing"])
     for (environment, label), times in world.cloud.beanstalk.updates.items():
-        if times > 1:
-            raise Broken(f"{environment} was updated to {label} {times} times")
-    by_label = {
-        item["label"]: item["run"] for place, item in world.cloud.table.items.items() if place[1] == "deployment"
-    }
+        if times > undone[label] + any(item["label"] == label for item in deployments):
+            raise Broken(f"{environment} was updated to {label} {times} times, {undone[label]} times to go back")
+    by_label = {item["label"]: item["run"] for item in deployments}
     for name, environment in world.cloud.beanstalk.environments.items():
-        order = [by_label[label] for _, label in environment.history if label in by_label]
+        # The first time that each of them ran: later it was gone back to.
+        order = [
+            by_label[label] for label in dict.fromkeys(label for _, label in environment.history) if label in by_label
+        ]
         if order != sorted(order):
             raise Broken(f"{name} went back to an older run: {order}")
         if environment.status != "Ready":
             raise Broken(f"{name} is {environment.status}")
+        left = world.cloud.table.items.get(("live", f"ap-southeast-2/{name}"), {"label": "v0"})["label"]
+        if environment.label != left:
+            raise Broken(f"{name} runs {environment.label}, and the records say {left}")
+    for item in deployments:
+        # Who waits behind one that does not end waits for its own time.
+        in_line = "another deployment" in (item.get("reason") or "")
+        if item["state"] == "rollback_failed" or (item["state"] == "failed" and not in_line):
+            raise Broken(f"there was a way back: {item['reason']}")
 
 
 def _nothing_lies_about(world):

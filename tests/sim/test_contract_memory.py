@@ -15,7 +15,6 @@ from chalicelib.records.table import Change
 from chalicelib.reports.email import Mail
 from runner.actions import push
 from runner.context import Image
-from runner.leftovers import forget_older_images
 from tests.deploying import World
 from tests.installation import SETTINGS
 from tests.running import context
@@ -184,7 +183,8 @@ def deployed(fate, *, ours):
     world = World(fate=fate)
     if ours:
         world.beanstalk = MemoryBeanstalk(world.clock, page=2)
-        world.beanstalk.add_environment("crm-production", "crm", label="v1", fate=fate)
+        fates = {"v1": "good", "v2": fate}
+        world.beanstalk.add_environment("crm-production", "crm", label="v1", fates=fates.get)
         world.beanstalk.create_application_version(
             ApplicationName="crm", VersionLabel="v2", SourceBundle={}, Process=True
         )
@@ -195,7 +195,11 @@ def deployed(fate, *, ours):
 
 @pytest.mark.parametrize(
     ("fate", "state"),
-    [("good", DeploymentState.LIVE), ("rolled back", DeploymentState.FAILED), ("Red", DeploymentState.FAILED)],
+    [
+        ("good", DeploymentState.LIVE),
+        ("rolled back", DeploymentState.ROLLED_BACK),
+        ("Red", DeploymentState.ROLLED_BACK),
+    ],
 )
 def test_a_deployment_ends_as_with_the_deployers_own_elastic_beanstalk(fate, state):
     assert deployed(fate, ours=True) == deployed(fate, ours=False)
@@ -265,7 +269,9 @@ def test_an_image_goes_with_its_last_name(cloud):
     engine = cloud.engine()
     engine.add_image("sha256:1", "x:r-1", tau_system="s", tau_lock="l", tau_run="1")
     engine.tag("sha256:1", "docker.io/x", "r-1")
-    forget_older_images(engine, "s", "l", run="2")
+    for name in ("x:r-1", "docker.io/x:r-1"):
+        assert engine.image_list
+        engine.remove_image(name)
     assert engine.image_list == {}
 
 

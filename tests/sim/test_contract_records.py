@@ -10,10 +10,11 @@ from tests.sim.edges.table import MemoryTable
 from tests.sim.edges.worlds import entered
 
 _OPERATIONS = 200
-_SEEDS = range(5)
+_SEEDS = range(6)
 _DONE = {
     *("create", "record", "claim", "take_over", "beat", "note", "finish_step", "park", "park_for_lock", "park_queued"),
     *("wake", "ask_to_stop", "end", "end_unclaimed", "supersede", "take_telling", "move_deployment", "acquire_lock"),
+    *("pin", "put_known_image", "put_made_image", "put_last_look"),
 }
 _REFUSED = {"claim", "take_over", "beat", "note", "park", "park_for_lock", "end", "end_unclaimed", "move_deployment"}
 

@@ -4,6 +4,7 @@ import contextlib
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from random import Random
 from types import SimpleNamespace
 
@@ -28,11 +29,21 @@ from tests.sim.people import People
 from tests.sim.pipelines import ENVIRONMENT, HOST, IMAGE, config, form, in_force
 from tests.sim.scheduler import Flag, Process, Scheduler, SimPace
 from tests.sim.scripts import Commands
+from tests.sim.storage import Storage
 
 SETTINGS = Settings("sim", "tau-sim", "tau-sim", "tau-sim", "tau@example.com", "tau-sim", lease_s=12, retry_s=5)
 LONGEST_S = 24 * 3600.0
 """So long after the last fault something is wrong: nothing in here waits for longer."""
 _LAGGING_S = 300
+
+
+def fate_of(label):
+    """What becomes of an update to a version; one that was live once is good for ever."""
+    roll = int(sha256(label.encode()).hexdigest()[:8], 16) / 16**8
+    # What was there before Tau came, is well.
+    if label == "v0" or roll > 0.25:
+        return "good"
+    return "rolled back" if roll < 0.1 else "Red" if roll < 0.2 else "stuck"
 
 
 class Quiet:
@@ -77,7 +88,7 @@ class World:
             lag=self._lag if self.dice.random() < 0.5 else None,
         )
         self.cloud.put_secret("hook-test", SECRET)
-        self.cloud.beanstalk.add_environment(ENVIRONMENT, "app", takes_s=5 + self.random() * 30)
+        self.cloud.beanstalk.add_environment(ENVIRONMENT, "app", takes_s=5 + self.random() * 30, fates=fate_of)
         self.forges = {name: Forge(name, seed) for name in (REPOSITORY, OTHER_REPOSITORY)}
         self.forge = self.forges[REPOSITORY]
         self.hosts = [self.cloud.engine() for _ in range(1 + (self.random() < 0.5))]
@@ -147,6 +158,7 @@ class World:
             action=actions,
             registry=self.cloud.registries.open,
             open_log=Quiet,
+            storage=Storage(engine, edge, pace),
         )
         agent = process.agent = Agent(tools, "default", jobs=self.jobs)
         helper = Helper(edge, process.name, dict, agent.parked, agent.stopping, pace)
@@ -235,6 +247,8 @@ class World:
         counted.update(f"run: {item['state']}" for item in runs_of(self).values())
         counted.update({"taken over": self.watch.takings, "mails": len(self.outbox)})
         counted.update({"deployments begun": sum(self.cloud.beanstalk.updates.values())})
+        items = self.cloud.table.items
+        counted.update(f"deployment: {item['state']}" for place, item in items.items() if place[1] == "deployment")
         counted.update({"scripts begun": sum(self.commands.begun.values())})
         counted.update({"schedules fired": sum(item["pipeline"] == "nightly" for item in runs_of(self).values())})
         counted.update({"redriven": len(self.people.operators.redriven)})

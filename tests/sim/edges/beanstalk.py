@@ -1,11 +1,14 @@
 """Elastic Beanstalk in memory: it takes its time, and remembers what was asked of it and what ran when."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
 from tests.sim.edges.point import at_once, refused
+
+_FOR_EVER_S = 10**7
 
 
 @dataclass
@@ -14,7 +17,9 @@ class Environment:
 
     Args:
         takes_s: how long an update takes.
-        fate: of the next updates: "good", "rolled back", or the health that follows (Yellow, Red).
+        fate: of the next updates: "good", "rolled back", "stuck" (until it is aborted), or the health that follows
+            (Yellow, Red).
+        fates: the same by the version's label; it goes before.
         history: (when, label) of everything that ever ran.
     """
 
@@ -23,9 +28,11 @@ class Environment:
     health: str = "Green"
     takes_s: float = 60
     fate: str = "good"
+    fates: Callable[[str], str] | None = None
     status: str = "Ready"
     goal: str | None = None
     ready_at: datetime | None = None
+    met: str = "good"
     history: list[tuple[datetime, str | None]] = field(default_factory=list)
 
 
@@ -55,6 +62,10 @@ class MemoryBeanstalk:
     def add_environment(self, name, application, **changes):
         environment = self.environments[name] = Environment(application, **changes)
         environment.history.append((self._clock(), environment.label))
+        if environment.label:
+            self.versions.setdefault(
+                (application, environment.label), ({"VersionLabel": environment.label}, self._clock())
+            )
         return environment
 
     def occupy(self, name, takes_s, goal=None):
@@ -85,6 +96,9 @@ class MemoryBeanstalk:
 
     def update_environment(self, **asked):
         return self._point("eb.update_environment", partial(self._update, asked))
+
+    def abort_environment_update(self, **asked):
+        return self._point("eb.abort_environment_update", partial(self._abort, asked))
 
     # --- what they do -----------------------------------------------------------------------------
 
@@ -156,8 +170,18 @@ class MemoryBeanstalk:
             text = f"Environment named {name} is in an invalid state for this operation. Must be Ready."
             raise _wrong("UpdateEnvironment", text)
         self.updates[name, label] += 1
-        self.occupy(name, environment.takes_s, goal=label)
+        environment.met = environment.fates(label) if environment.fates else environment.fate
+        self.occupy(name, _FOR_EVER_S if environment.met == "stuck" else environment.takes_s, goal=label)
         return self._described(name, environment)
+
+    def _abort(self, asked):
+        name = asked["EnvironmentName"]
+        environment = self._now(name)
+        if environment.status != "Updating":
+            text = f"Environment named {name} is in an invalid state for this operation. Must be pending deployment."
+            raise _wrong("AbortEnvironmentUpdate", text)
+        environment.status, environment.goal = "Aborting", None
+        environment.ready_at = self._clock() + timedelta(seconds=environment.takes_s)
 
     def _now(self, name):
         environment = self.environments[name]
@@ -167,11 +191,11 @@ class MemoryBeanstalk:
 
     def _end(self, name, environment, at):
         environment.status, environment.ready_at = "Ready", None
-        if environment.goal and environment.fate == "rolled back":
+        if environment.goal and environment.met == "rolled back":
             self._happens(at, "ERROR", "Failed to deploy application.", name)
         elif environment.goal:
             environment.label = environment.goal
-            environment.health = "Green" if environment.fate == "good" else environment.fate
+            environment.health = "Green" if environment.met == "good" else environment.met
             environment.history.append((at, environment.label))
         self._happens(at, "INFO", "Environment update completed.", name)
 

@@ -83,10 +83,16 @@ class MemoryEngine(Engine):
     def inspect_image(self, image_id):
         return self._point("docker.inspect_image", partial(super().inspect_image, image_id))
 
-    def images(self, *, filters):
-        return self._point("docker.images", partial(super().images, filters=filters))
+    def history(self, image_id):
+        return self._point("docker.history", partial(self._history, image_id))
 
-    def containers(self, *, all, filters):  # noqa: A002 - the SDK's name
+    def images(self, *, all=False, filters=None):  # noqa: A002 - the SDK's name
+        return self._point("docker.images", partial(super().images, all=all, filters=filters))
+
+    def volumes(self, *, filters):
+        return self._point("docker.volumes", partial(super().volumes, filters=filters))
+
+    def containers(self, *, all, filters=None):  # noqa: A002 - the SDK's name
         return self._point("docker.containers", partial(super().containers, all=all, filters=filters))
 
     def networks(self, *, filters):
@@ -109,11 +115,16 @@ class MemoryEngine(Engine):
     def remove_image(self, name, *, noprune=False):  # noqa: ARG002 - the SDK's argument
         self._point("docker.remove_image", partial(self._untag, name))
 
+    def _history(self, image_id):
+        """Nothing of it is remembered here but that there is an image."""
+        super().inspect_image(image_id)
+        return []
+
     def _create(self, name, labels):
         self._answer()
         if name in self.container_list:
             raise APIError(f"Conflict. The container name {name} is already in use")
-        self.container_list[name] = {"Id": name, "Labels": dict(labels)}
+        self.container_list[name] = {"Id": name, "ImageID": "", "Labels": dict(labels)}
 
     def _tag(self, image_id, reference):
         self._answer()

@@ -8,7 +8,7 @@ botocore does when an answer was lost. No call is interrupted in its middle.
 import requests.exceptions
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from chalicelib.errors import StepErrored
+from chalicelib.errors import NotNow
 
 OPERATIONS = {
     "table.get": "GetItem",
@@ -70,7 +70,7 @@ def throttled(name):
     """Too many calls: surely without effect."""
     kind = name.partition(".")[0]
     if kind not in _THROTTLED:
-        return StepErrored("the registry answers 429") if kind == "registry" else _silent_engine()
+        return NotNow("the registry answers 429") if kind == "registry" else _silent_engine()
     code, status = _THROTTLED[kind]
     return refused(OPERATIONS[name], code, "Rate exceeded", status)
 
@@ -78,18 +78,14 @@ def throttled(name):
 def server_error(name):
     """A failure of theirs: with or without effect."""
     if name not in OPERATIONS:
-        return StepErrored("the registry answers 503") if name.startswith("registry.") else _silent_engine()
+        return NotNow("the registry answers 503") if name.startswith("registry.") else _silent_engine()
     return refused(OPERATIONS[name], "InternalFailure", "We encountered an internal error.", 500)
 
 
 def no_answer(name, *, closed=False):
     """Silence until the client gave up, or (`closed`) a connection that broke: with or without effect."""
     if name not in OPERATIONS:
-        return (
-            StepErrored("the registry does not answer: ReadTimeout")
-            if name.startswith("registry.")
-            else _silent_engine()
-        )
+        return NotNow("the registry does not answer: ReadTimeout") if name.startswith("registry.") else _silent_engine()
     address = f"https://{name.partition('.')[0]}.invalid"
     return ConnectionClosedError(endpoint_url=address) if closed else ReadTimeoutError(endpoint_url=address)
 

@@ -4,6 +4,8 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 
+from chalicelib.beanstalk import live
+from chalicelib.graph import Known
 from chalicelib.model import (
     ENDS,
     Delivery,
@@ -18,6 +20,7 @@ from chalicelib.model import (
     WaitingFor,
 )
 from chalicelib.records.deliveries import Accepted
+from chalicelib.records.images import Made
 from chalicelib.records.runs import new_run
 from tests.installation import NOW, event, job, run
 
@@ -25,7 +28,7 @@ _RUNS = 12
 _FIT = {
     RunState.QUEUED: ("claim", "claim", "claim", "park_for_lock", "park_queued", "call_again", "end_unclaimed"),
     RunState.RUNNING: (
-        *("beat", "note", "finish_step", "park", "end", "supersede", "take_over", "ask_to_stop", "obey_no_more"),
+        *("beat", "note", "finish_step", "park", "end", "supersede", "take_over", "ask_to_stop", "obey_no_more", "pin"),
         *("call_again", "follow"),
     ),
     RunState.WAITING: ("wake", "wake", "wake_for", "end_unclaimed"),
@@ -36,6 +39,7 @@ _OTHERS = (
     *("create", "create", "create", "create", "run", "due", "runs_of_day", "runs_of_ref", "runs_of_commit"),
     *("acquire_lock", "release_lock", "waiters", "record", "finish_planning", "delivery"),
     *("create_deployment", "move_deployment", "deployment", "put_runner", "put_config"),
+    *("put_known_image", "put_made_image", "put_last_look"),
 )
 _ENDS = sorted(ENDS)
 
@@ -49,7 +53,7 @@ class Story:
 
     def __init__(self, seed, store):
         self._random, self._store = random.Random(seed), store
-        self._now, self._read, self._accepted = NOW, [], []
+        self._now, self._read, self._accepted, self._looks = NOW, [], [], []
 
     def next(self):
         choice = self._random
@@ -257,11 +261,48 @@ class Story:
     def _move_deployment(self):
         made = self._deployment_made()
         old = self._store.deployment(made.id) or made
-        return lambda store: store.move_deployment(old, made)
+        left = live(made, self._now) if self._random.random() < 0.5 else None
+        return lambda store: store.move_deployment(old, made, live=left)
 
     def _deployment(self):
         made = self._deployment_made()
         return lambda store: store.deployment(made.id)
+
+    def _digests(self):
+        hosts = ["docker.io", "code.example:5000"][: self._random.randrange(1, 3)]
+        return {host: f"sha256:{self._number()}" for host in hosts}
+
+    def _put_known_image(self):
+        number, before = self._number(), timedelta(seconds=self._random.choice([0, 10**6]))
+        known = Known(
+            name="2pi/x",
+            tag=f"v{number % 2}",
+            digests=self._digests(),
+            id=f"sha256:{number}",
+            run=f"01RUN{number}",
+            pipeline="x",
+            pushed_at=self._now - before,
+            forge="github.com",
+            provider="github",
+            repository="2pi/x",
+            version=self._random.choice([None, "1.0.0"]),
+        )
+        return lambda store: [store.put_known_image(known), store.known_image(known.name, known.tag)]
+
+    def _put_made_image(self):
+        number, before = self._number(), timedelta(seconds=self._random.choice([0, 10**6]))
+        made = Made("2pi/x", f"{number % 2:040}", f"01RUN{number}", self._digests(), "sha256:1", self._now - before)
+        return lambda store: [store.put_made_image(made), store.made_image(made.name, made.commit)]
+
+    def _put_last_look(self):
+        old, now, known = self._store.last_look(), self._now, ["a", "b"][: self._number() % 3]
+        self._looks.append(old)
+        old = self._random.choice(self._looks)
+        return lambda store: store.put_last_look(old, now, known)
+
+    def _pin(self, some):
+        line = {"step": -1, "kind": "seen", "key": "source x", "epoch": some.epoch, "at": "", "commit": "c" * 40}
+        return lambda store: store.pin(some, line, "c" * 40)
 
     def _put_runner(self):
         now, name = self._now, f"r{self._number()}"
