@@ -18,7 +18,7 @@ from runner.dockerfiles import marked
 from runner.refusals import refusal
 
 _LATE_S = 60
-# The lines that `_labelled` adds are of no use to a reader.
+# The line that `labelled` adds is of no use to a reader.
 _OUR_LABELS = re.compile(r'^(Step \d+/\d+ : LABEL) "tau\.system"=.*')
 _STEP = re.compile(r"Step (?P<number>\d+)/(?P<total>\d+) : (?P<what>.*)", re.DOTALL)
 _CACHED = " ---> Using cache"
@@ -69,13 +69,17 @@ def _labelled(wanted: Wanted, folder: Path) -> Path:
     line = " ".join(f'"{name}"="{value}"' for name, value in wanted.labels.items())
     copy = folder / "Dockerfile"
     # A last line that goes on would take ours for its rest.
-    whole = marked(wanted.dockerfile.rstrip().rstrip("\\"), _layer_label(wanted.labels["tau.system"]))
+    whole = marked(wanted.dockerfile.rstrip().rstrip("\\"), layer_label(wanted.labels["tau.system"]))
     copy.write_text(f"{whole}\nLABEL {line}\n", encoding="utf-8")
     return copy
 
 
-def _layer_label(system: str) -> str:
-    """The same for every build: a cache that knows it finds it again. What a build that broke leaves is known by it."""
+def layer_label(system: str) -> str:
+    """The same for every build: a cache that knows it finds it again. What a build that broke leaves is known by it.
+
+    Args:
+        system: as a label holds it.
+    """
     return f'LABEL "tau.system"="{system}" "tau.kind"="layer"'
 
 

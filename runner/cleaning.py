@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from docker.errors import APIError, NotFound
 
+from chalicelib.errors import StepErrored
 from chalicelib.reports.words import counted, size
 from runner import images
 from runner.inventory import inventory
@@ -81,12 +83,29 @@ class Cleaner:
     def clean(self, branch: str | None = None) -> Cleaned:
         """Remove what the policy does not keep; what cannot go now stays until the next time."""
         until = self._pace.monotonic() + self._patience_s
+        self._remove_builders(until)
         verdicts = self.verdicts(branch)
         for verdict in verdicts:
             if verdict.image.strays and not self._known(verdict.image.run).waits:
                 for name in verdict.image.strays:
                     self._went(name)
         return sum((self._remove(one, until) for one in order(verdicts, is_short=False)), Cleaned())
+
+    def _remove_builders(self, until: float) -> None:
+        """The containers of builds whose engine was killed: nobody else removes them."""
+        if not self._builders():
+            return
+        with self._lock.alone(until) as alone:
+            for container in self._builders() if alone else ():
+                with contextlib.suppress(StepErrored), images.answering():
+                    self._docker.api.remove_container(container["Id"], force=True, v=True)
+                    log.info("a build's container removed", extra={"container": container["Id"]})
+
+    def _builders(self) -> list[Mapping[str, Any]]:
+        # One that runs is another folder's build, or its engine's to end.
+        mine = {"label": [f"tau.system={self._system}", "tau.kind=layer"], "status": ["created", "exited", "dead"]}
+        with images.answering():
+            return list(self._docker.api.containers(all=True, filters=mine))
 
     def make_room(self, enough: Callable[[], bool]) -> Cleaned:
         """Remove what nothing needs, least recently used first, until there is enough."""

@@ -16,7 +16,6 @@ from runner.containers import Ended
 from runner.context import Context, Image
 from runner.ending import Limits
 from runner.fields import Duration, ImageName, PositiveInt, SecretName, Size, VariableName
-from runner.hiding import Hiding
 from runner.services import COMMANDS_NAME, Services
 from runner.serving import Network, Serving, serving
 from runner.stopping import Stopping
@@ -49,10 +48,6 @@ class Limited(pydantic.BaseModel):
     secrets: Mapping[VariableName, SecretName] = pydantic.Field(default_factory=dict)
     services: Services = pydantic.Field(default_factory=dict)
 
-    def secrets_of_services(self) -> list[str]:
-        """Their names."""
-        return [name for service in self.services.values() for name in service.secrets.values()]
-
 
 @dataclass(frozen=True)
 class Made:
@@ -69,28 +64,28 @@ class WithSecrets(Protocol):
     def secrets(self) -> Mapping[str, str]: ...
 
 
-@contextlib.contextmanager
-def hiding(
-    settings: WithSecrets, context: Context, also: Iterable[str] = ()
-) -> Iterator[tuple[Context, Mapping[str, str]]]:
-    """The context with a log in which the secrets of the step do not stand, and their values by variable or id.
-
-    Args:
-        also: the names of secrets that something beside gets.
+def secrets_of(settings: WithSecrets, context: Context) -> Mapping[str, str]:
+    """The values of the step's secrets, by variable or id.
 
     Raises:
         StepFailed: the event comes from a fork.
         MissingSecret: one of them is not there.
     """
-    also = list(also)
-    if (settings.secrets or also) and context.job.event.fork:
+    refuse_forks(settings.secrets.values(), context)
+    return {variable: context.secret(name) for variable, name in settings.secrets.items()}
+
+
+def refuse_forks(secrets: Iterable[str], context: Context) -> None:
+    """No secret is for strangers.
+
+    Args:
+        secrets: the names of those that are asked for.
+
+    Raises:
+        StepFailed: there are some, and the event comes from a fork.
+    """
+    if any(secrets) and context.job.event.fork:
         raise StepFailed("this comes from a fork, and no secret is ever given to a fork's code")
-    values = {variable: context.secret(name) for variable, name in settings.secrets.items()}
-    log = Hiding(context.log, [*values.values(), *map(context.secret, also)])
-    try:
-        yield replace(context, log=log), values
-    finally:
-        log.finish()
 
 
 @contextlib.contextmanager
@@ -109,6 +104,7 @@ def container(
         secrets: the values, by variable.
         folder: where it starts; None = where the image says.
     """
+    refuse_forks((name for service in settings.services.values() for name in service.secrets.values()), context)
     name = f"tau-{context.run.lower()}-{context.epoch}-{context.index}"
     wanted = containers.Wanted(
         image=image.id,

@@ -20,6 +20,7 @@ from runner import images
 from runner.aside import aside, settled
 from runner.context import Log
 from runner.ending import Ending, Limits
+from runner.frames import Attached
 from runner.pace import Pace, Real
 from runner.stopping import Stopping
 
@@ -321,14 +322,13 @@ def _tidy(remove: Callable[[], object], most_s: float) -> None:
 
 
 @contextlib.contextmanager
-def _attached(docker: Any, container: str) -> Iterator[Any]:
+def _attached(docker: Any, container: str) -> Iterator[Attached]:
     """What a container prints, from its first word on."""
-    output = docker.api.attach(container, stream=True, stdout=True, stderr=True)
+    output = Attached(docker, docker.api.attach(container, stream=True, stdout=True, stderr=True))
     try:
         yield output
     finally:
-        # The stream's own close() ends the conversation and keeps the socket.
-        output._response.close()  # noqa: SLF001 - the SDK has no other handle on it
+        output.release()
 
 
 @contextlib.contextmanager

@@ -13,11 +13,11 @@ from chalicelib.errors import StepFailed
 
 _INSTRUCTION = re.compile(r"([A-Za-z]+)\s+(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
+_ESCAPE = re.compile(r"(?:#[^\n]*\n)*#\s*escape\s*=\s*`", re.IGNORECASE)
+_ENDS = ("\n", "\r")
 _FRONTEND = re.compile(r"(?:#|//)\s*syntax\s*=\s*(?P<image>\S*).*", re.IGNORECASE | re.DOTALL)
 _JSON = re.compile(r"(?:#!.*\n)?\s*\{")
 _OFFICIAL = re.compile(r"(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
-_ESCAPE = re.compile(r"(?:#[^\n]*\n)*#\s*escape\s*=\s*`", re.IGNORECASE)
-_ENDS = ("\n", "\r")
 # What could be an image's name; anything else is the engine's to complain of.
 _NAME = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_.-]+)?(@[a-z0-9]+:[0-9a-fA-F]+)?"

@@ -9,6 +9,7 @@ from chalicelib.errors import StepErrored, StepFailed
 # Messages of the engine for which no Dockerfile is to blame.
 _OURS = re.compile(
     r"no space left|toomanyrequests|connection (refused|reset)|i/o timeout|TLS handshake|no such host"
+    r"|network is unreachable|no route to host"
     r"|temporary failure|server misbehaving|EOF$|context canceled|received unexpected HTTP status: 5"
     # A layer of the cache went while this build was about to use it: an older image was being removed.
     r'|(unable to find image "|no such image: |unknown parent image ID |failed to get (digest|layer) )sha256:'

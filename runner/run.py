@@ -22,6 +22,7 @@ from runner import actions, images
 from runner.building import Builder
 from runner.classic import Classic
 from runner.context import Aws, Context, Park
+from runner.handed import Guard, Handed
 from runner.journal import RunJournal
 from runner.made import built, images_of, is_spared
 from runner.operators import Operators
@@ -54,10 +55,11 @@ class Tools:
         runner: this runner's id, for labels.
         action: a word of ci.yml -> what enacts it.
         registry: manifests of a registry; see `Context`.
-        open_log: `open_log(objects, prefix, now, live)` -> the log of one step under one claim.
+        open_log: `open_log(objects, prefix, now, matcher, live=live)` -> the log of one step under one claim.
         operators: whose scripts this machine runs itself.
-        builder: how images are built here.
         storage: who keeps its disk.
+        handed: every secret that this process was handed.
+        builder: how images are built here.
     """
 
     edge: Edge
@@ -69,8 +71,9 @@ class Tools:
     registry: Callable[[str, str, Credentials | None], Registry] = Registry
     open_log: Callable[..., StepLog] = StepLog
     operators: Operators = field(default_factory=Operators)
-    builder: Builder = field(default_factory=Classic)
     storage: Storage = field(default_factory=Storage)
+    handed: Handed = field(default_factory=Handed)
+    builder: Builder = field(default_factory=Classic)
 
     def now(self) -> datetime:
         return self.pace.now()
@@ -133,12 +136,37 @@ def enact(
     Raises:
         LostClaim: another epoch holds the run; whatever was under way is left to it.
     """
-    stopping = stopping or Stopping()
+    guard = Guard(tools.handed, run.job)
+    return _shown(_enacted(run, tools, stopping or Stopping(), _Watching(followed, guard)), guard)
+
+
+@dataclass(frozen=True)
+class _Watching:
+    """Who reads along, and what nobody reads."""
+
+    followed: Callable[[], bool]
+    guard: Guard
+
+
+def _shown(outcome: Outcome, guard: Guard) -> Outcome:
+    """An outcome as the record, and whoever is told of it, may have it."""
+    match outcome:
+        case Halted():
+            return replace(outcome, note=guard.text(outcome.note))
+        case Parked():
+            return replace(outcome, park=replace(outcome.park, reason=guard.text(outcome.park.reason)))
+        case Replaced():
+            return replace(outcome, reason=guard.text(outcome.reason))
+        case Ended():
+            return replace(outcome, reason=outcome.reason and guard.text(outcome.reason))
+
+
+def _enacted(run: Run, tools: Tools, stopping: Stopping, watching: _Watching) -> Outcome:
     try:
         return (
             _unwanted(run, tools, stopping)
             or _without_room(run, tools)
-            or _steps(_pinned(run, tools, stopping), tools, stopping, followed)
+            or _steps(_pinned(run, tools, stopping), tools, stopping, watching)
         )
     except LostClaim:
         raise
@@ -221,7 +249,7 @@ def _pinned(run: Run, tools: Tools, stopping: Stopping) -> Run:
     return replace(run, job=job)
 
 
-def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bool]) -> Ended | Parked:
+def _steps(run: Run, tools: Tools, stopping: Stopping, watching: _Watching) -> Ended | Parked:
     deadline = tools.pace.monotonic() + run.job.timeout_s
     results = _still_true(run, tools)
     broken = _broken_off(results)
@@ -232,7 +260,7 @@ def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bo
             if str(index) in results or not should_run(when_of(step), healthy=end is None) or is_spared(step, results):
                 continue
             stopping.check()
-            place = _Place(run, index, step, folder, deadline, tools.pace, logs, stopping, followed)
+            place = _Place(run, index, step, folder, deadline, tools.pace, logs, stopping, watching)
             outcome = _step(place, results, tools)
             if isinstance(outcome, Park):
                 return Parked(outcome, () if _was_parked(run, index) else (_entry(run, _PARKED, index),))
@@ -289,21 +317,29 @@ class _Place:
     pace: Pace
     logs: ExitStack
     stopping: Stopping
-    followed: Callable[[], bool]
+    watching: _Watching
 
     def remaining_s(self) -> float:
         return self.deadline - self.pace.monotonic()
 
 
 def _step(place: _Place, results: Mapping[str, StepResult], tools: Tools) -> StepResult | Park:
-    run, index = place.run, place.index
-    started_at = tools.now()
+    run, index, guard = place.run, place.index, place.watching.guard
     # A run whose runner died is of interest to its last line.
-    live = (lambda: True) if run.attempts else place.followed
-    step_log = tools.open_log(tools.edge.objects, step_prefix(run.id, run.epoch, index), tools.now, live=live)
+    live = (lambda: True) if run.attempts else place.watching.followed
+    prefix = step_prefix(run.id, run.epoch, index)
+    step_log = tools.open_log(tools.edge.objects, prefix, tools.now, live=live, matcher=guard.matcher)
     place.logs.callback(step_log.close)
     if not _was_parked(run, index):
         step_log.line(f"{place.step.action} (step {index + 1} of {len(run.job.steps)})")
+    outcome = _tried(place, results, step_log, tools)
+    if step_log.printed:
+        log.warning("secret printed", extra={"run": run.id, "step": index, "secrets": sorted(step_log.printed)})
+    return outcome if isinstance(outcome, Park) else guard.result(outcome, step_log.printed)
+
+
+def _tried(place: _Place, results: Mapping[str, StepResult], step_log: StepLog, tools: Tools) -> StepResult | Park:
+    started_at = tools.now()
     try:
         with tools.storage.building(place.step.action, place.stopping):
             return _act(tools.action(place.step.action), place, _context(place, results, step_log, tools))
@@ -368,7 +404,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         journal=RunJournal(edge.store, run, place.index, tools.now),
         images=images_of(results),
         labels=labels(run, tools),
-        secret=edge.secrets.get,
+        secret=place.watching.guard.secret(edge.secrets.get, step_log.line),
         remaining_s=place.remaining_s,
         now=tools.now,
         aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region),
@@ -406,9 +442,11 @@ def _not_passed(
     place: _Place, status: StepStatus, started_at: datetime, ended_at: datetime, error: Exception
 ) -> StepResult:
     known = isinstance(error, TauError)
-    reason = str(error) if known else f"{type(error).__name__}: {error}"
+    # What is cut before its secrets are hidden may end in half of one.
+    hidden = place.watching.guard.text
+    reason = hidden(str(error) if known else f"{type(error).__name__}: {error}")
     failure = error if isinstance(error, StepFailed) else StepFailed("")
-    lines = tuple(line[:_MOST_REASON] for line in failure.lines[:_MOST_LINES])
+    lines = tuple(hidden(line)[:_MOST_REASON] for line in failure.lines[:_MOST_LINES])
     # The record has a limit, and a run that cannot be ended is worse than a mail without its details.
     facts = failure.facts if len(wire.dumps(failure.facts)) <= _MOST_FACTS else {}
     if isinstance(error, NeedsAttention):

@@ -22,6 +22,7 @@ from chalicelib.errors import StepErrored
 from chalicelib.settings import Settings
 from runner import builders, images, zones
 from runner.agent import Agent
+from runner.handed import Handed
 from runner.helping import Helper
 from runner.keeper import Keeper
 from runner.notice import SpotNotice
@@ -61,7 +62,11 @@ class Chosen:
 
 
 class JsonLines(logging.Formatter):
-    """One line of JSON for each change of state; ids are keys."""
+    """One line of JSON for each change of state, without any secret that this process was handed; ids are keys."""
+
+    def __init__(self, handed: Handed) -> None:
+        super().__init__()
+        self._handed = handed
 
     def format(self, record: logging.LogRecord) -> str:
         extra = {name: value for name, value in vars(record).items() if name not in _PLAIN}
@@ -74,7 +79,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return self._handed.text(json.dumps(line, default=str))
 
 
 def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
@@ -83,19 +88,29 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     Raises:
         TauError: a setting is missing, the folder cannot be written, or no Docker engine answers.
     """
-    log_to_stderr()
+    handed = Handed()
+    log_to_stderr(handed)
     settings = Settings.from_env(environ)
     edge = connect(settings)
     pace = Real(edge.now)
     # Two runners may bear one name: the suffix tells them apart, and the record tells which holds what.
     runner_id = f"{chosen.name or socket.gethostname()}-{uuid4().hex[:8]}"
-    workspace = Workspace(writable(chosen.folder), edge.secrets.get, environ)
+    workspace = Workspace(writable(chosen.folder), handed.listening(edge.secrets.get), environ)
     docker = images.connect()
     builder = builders.builder(docker, environ)
     log.info("builds images", extra={"builder": builder.name, "because": builder.because})
     storage = KeptStorage(chosen.folder, docker, edge, pace, chosen.limits)
-    operators = Operators.from_env(environ)
-    tools = Tools(edge, workspace, docker, runner_id, pace, operators=operators, builder=builder, storage=storage)
+    tools = Tools(
+        edge,
+        workspace,
+        docker,
+        runner_id,
+        pace,
+        operators=Operators.from_env(environ),
+        storage=storage,
+        builder=builder,
+        handed=handed,
+    )
     zones.say_if_open()
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
@@ -160,9 +175,9 @@ def our_version() -> str:
         return "from source"
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(handed: Handed) -> None:
     """The journal's reader wants JSON lines; libraries speak only of warnings."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(handed))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("tau").setLevel(logging.INFO)

@@ -288,13 +288,13 @@ class KeptStorage(Storage):
         if least is None or not tells_of_full_disk(error, printed):
             return super().full(action, error)
         is_full = least.inodes == 0 or least.free_bytes < self._limits.reserve.size_bytes
-        # What a test may fill is a file system of its own; a build has none but the machine's.
-        if isinstance(error, StepFailed) and not is_full and action != "build":
+        if not (is_full or _tells_of_ours(action, error)):
             return None
         return f"disk full: {least.words}{'' if is_full else ' by now'}"
 
     def leave(self, run: Run) -> None:
         self._in_hand.pop(run.id, None)
+        self._began.pop(run.id, None)
 
     def tidy(self, lock: str) -> None:
         self._cleaner.clean(lock)
@@ -383,6 +383,17 @@ def _need(folder_bytes: int, folder_inodes: int, engine_bytes: int, engine_inode
 
 def _numbers(need: Need) -> tuple[int, int, int, int]:
     return need.folder.size_bytes, need.folder.inodes, need.engine.size_bytes, need.engine.inodes
+
+
+def _tells_of_ours(action: str, error: BaseException) -> bool:
+    """Whether it must be this machine's disk that was full, though there is room by now.
+
+    What a test fills may be a file system of its own, and a push may meet a registry's full disk; a build has none but
+    the machine's.
+    """
+    if isinstance(error, StepFailed):
+        return action == "build"
+    return action in {*_HUNGRY, ""} or isinstance(error, OSError)
 
 
 def _are_one(folder: Room | None, engine: Room | None) -> bool:

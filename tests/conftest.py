@@ -14,7 +14,10 @@ from infra.local.engine import Engine, NoEngine, ensure_engine
 from infra.local.githost import GitHost
 from infra.local.processes import NotStarted
 from infra.local.registry import Registry
+from tests.proof import chance
 
+# Those that share the tests inherit it.
+SEED = chance.SEED
 REQUIRED = os.environ.get("TAU_REQUIRE_ENGINE") == "1"
 LEFT_OUT = "left out: "
 USERS = {"tau": "a password made for the occasion"}

@@ -54,8 +54,8 @@ class Engine:
             "Created": created,
         }
 
-    def add_container(self, name, *, image="", **labels):
-        self.container_list[name] = {"Id": name, "ImageID": image, "Labels": _dotted(labels)}
+    def add_container(self, name, *, image="", state="running", **labels):
+        self.container_list[name] = {"Id": name, "ImageID": image, "State": state, "Labels": _dotted(labels)}
 
     def add_volume(self, name, **labels):
         self.volume_list[name] = {"Name": name, "Labels": _dotted(labels)}
@@ -138,7 +138,12 @@ def _filtered(things, filters):
         return name in labels and (not equals or labels[name] == value)
 
     wanted = filters["label"] if filters else ()
-    return [thing for thing in things.values() if all(has(thing["Labels"], one) for one in wanted)]
+    states = (filters or {}).get("status")
+    return [
+        thing
+        for thing in things.values()
+        if all(has(thing["Labels"], one) for one in wanted) and (not states or thing["State"] in states)
+    ]
 
 
 class Settings(pydantic.BaseModel):

@@ -94,6 +94,18 @@ def deployment(steps: Iterable[StepResult]) -> Deployed | None:
     return None
 
 
+def printed(steps: Iterable[StepResult]) -> tuple[tuple[str, str], ...]:
+    """The secrets that outputs held, by name, with the step that printed each: `facts["printed_secrets"]`."""
+    said = [(step.action, step.facts.get("printed_secrets")) for step in steps]
+    return tuple(
+        (name, action)
+        for action, names in said
+        if isinstance(names, (list, tuple))
+        for name in names
+        if isinstance(name, str)
+    )
+
+
 def _all(steps: Iterable[StepResult], name: str) -> list[Mapping[str, Any]]:
     found = [step.facts.get(name) for step in steps]
     return [facts for facts in reversed(found) if isinstance(facts, Mapping)]

@@ -146,6 +146,7 @@ def _about(result: Result, console: Console) -> tuple[Row, ...]:
         Row("Pipeline", clean(result.job.pipeline)),
         Row("Started", words.moment(result.started_at, console.zone)),
         Row("Took", words.duration(result.ended_at - result.started_at)),
+        *_printed(result),
     )
     return tuple(row for row in rows if row.value or row.lead)
 
@@ -160,6 +161,14 @@ def _who(result: Result) -> Row:
         return Row("Started by", "a new base image")
     verb = {EventKind.TAG_CREATED: "Tagged by", EventKind.MANUAL: "Started by"}.get(event.kind, "Pushed by")
     return Row(verb, person or "somebody whom the forge does not name")
+
+
+def _printed(result: Result) -> tuple[Row, ...]:
+    """What a step let out; the log hides it, and whatever else read that output may not."""
+    return tuple(
+        Row("Printed", f"the secret {clean(name, 80)}, by {clean(action, 40)}; the log hides it")
+        for name, action in facts.printed(result.steps)
+    )
 
 
 def _handed(result: Result) -> tuple[Row, ...]:

@@ -76,13 +76,13 @@ class Settings(commands.Limited):
 def run(settings: Settings, context: Context) -> StepResult:
     """Run it, and judge by its exit code."""
     started_at = context.now()
-    with commands.hiding(settings, context, settings.secrets_of_services()) as (hidden, secrets):
-        ready = on_runner if settings.on == "runner" else in_container
-        if settings.retry == "safe":
-            with ready(settings, hidden, secrets) as enact:
-                enact(context.stopping)
-        else:
-            once(settings, hidden, lambda: ready(settings, hidden, secrets))
+    secrets = commands.secrets_of(settings, context)
+    ready = on_runner if settings.on == "runner" else in_container
+    if settings.retry == "safe":
+        with ready(settings, context, secrets) as enact:
+            enact(context.stopping)
+    else:
+        once(settings, context, lambda: ready(settings, context, secrets))
     return StepResult("script", StepStatus.PASSED, started_at, context.now())
 
 

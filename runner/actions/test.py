@@ -28,12 +28,10 @@ def run(settings: Settings, context: Context) -> StepResult:
     """Run the command in a container of its own and judge by its exit code and its results."""
     started_at = context.now()
     image = context.image(settings.image)
-    with (
-        commands.hiding(settings, context, settings.secrets_of_services()) as (hidden, secrets),
-        commands.container(settings, hidden, settings.command, image, secrets) as made,
-    ):
+    secrets = commands.secrets_of(settings, context)
+    with commands.container(settings, context, settings.command, image, secrets) as made:
         context.log.line(f"$ {' '.join(settings.command)}")
-        ended = commands.watch(settings, hidden, made, context.stopping)
+        ended = commands.watch(settings, context, made, context.stopping)
         tests = results(settings, context, made.container)
     facts = told(tests, context) if tests else {}
     judge(settings, ended, tests, context.log.tail(), facts)

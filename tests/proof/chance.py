@@ -3,7 +3,8 @@
 import os
 import random
 
-SEED = int(os.environ.get("TAU_SEED") or random.SystemRandom().randrange(1_000_000))
+# Processes that share the tests are to choose the same ones.
+SEED = int(os.environ.setdefault("TAU_SEED", str(random.SystemRandom().randrange(1_000_000))) or 0)
 
 
 def chance(what):

@@ -185,8 +185,21 @@ def test_a_branch_with_an_odd_name_breaks_no_dockerfile_and_its_image_is_found_a
     lock = 'cmfive-dev/x/refs/heads/"$(id)\\`#1` caf\u00e9=%41'
     odd = replace(job(event=event(name='"$(id)\\ caf\u00e9')), lock=lock)
     held, result = made({"Dockerfile": dockerfile(lab, "RUN true")}, job=odd)
-    found = inventory(lab.client, lab.system, lambda _: Known(), NOW, lock).images
-    assert [(image.id, image.run) for image in found] == [(result.facts["image"]["id"], held.run)]
+    (found,) = inventory(lab.client, lab.system, lambda _: Known(), NOW, lock).images
+    assert (found.id, found.run, found.names) == (result.facts["image"]["id"], held.run, (TAG,))
+
+
+@pytest.mark.engine
+def test_what_a_build_that_breaks_leaves_is_known_to_be_ours_and_the_next_one_goes_on_from_it(lab, made):
+    made({"Dockerfile": dockerfile(lab, "RUN echo a >/marked", "RUN true")})
+    before = {image["Id"] for image in lab.client.api.images(all=True)}
+    with pytest.raises(StepFailed):
+        made({"Dockerfile": dockerfile(lab, "RUN echo a >/marked", "RUN echo b >/broken", "RUN exit 1")})
+    left = {image["Id"] for image in lab.client.api.images(all=True)} - before
+    there = inventory(lab.client, lab.system, lambda _: Known(), NOW).images
+    assert left == {image.id for image in there if image.is_layer} - before
+    again, _ = made({"Dockerfile": dockerfile(lab, "RUN echo a >/marked", "RUN echo b >/broken")})
+    assert len(re.findall("Using cache|CACHED", again.log.text)) >= 2
 
 
 @pytest.mark.engine

@@ -151,6 +151,18 @@ def test_what_builds_left_beside_their_images_goes_where_the_disk_is_short(docke
     assert sorted(docker.image_list) == ["sha256:1", "sha256:base", "sha256:one", "sha256:theirs"]
 
 
+def test_a_container_that_a_build_lost_with_its_engine_goes_but_not_while_a_build_goes_on(docker, cleaner, tmp_path):
+    docker.add_container("lost", state="exited", tau_system=SYSTEM, tau_kind="layer")
+    docker.add_container("at work", tau_system=SYSTEM, tau_kind="layer")
+    docker.add_container("theirs", state="exited", tau_system="another", tau_kind="layer")
+    docker.add_container("site", state="exited", tau_system=SYSTEM, tau_kind="site")
+    with BuildLock(tmp_path / "lock", Real()).building(Stopping()):
+        cleaner.clean()
+    assert docker.removed == []
+    cleaner.clean()
+    assert docker.removed == ["lost"]
+
+
 # --- builds and cleaners --------------------------------------------------------------------------
 
 

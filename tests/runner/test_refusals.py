@@ -9,6 +9,7 @@ from runner.refusals import refusal
     [
         "write /x: no space left on device",
         'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io on 10.0.0.2:53: no such host',
+        'Get "https://x/v2/": dial tcp: lookup x on 10.0.0.2:53: connect: network is unreachable',
         "toomanyrequests: You have reached your pull rate limit",
         "received unexpected HTTP status: 503 Service Unavailable",
         'Get "https://x/v2/": net/http: TLS handshake timeout',

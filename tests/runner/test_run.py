@@ -477,6 +477,39 @@ def test_a_step_that_finds_nothing_to_do_ends_the_run_skipped_without_last_words
     assert "skipped: it has no Dockerrun.aws.json" in made.log()
 
 
+# --- secrets --------------------------------------------------------------------------------------
+
+
+def test_a_secret_that_a_step_was_given_stands_nowhere_in_what_is_kept_of_the_run(world, edge):
+    edge.client("ssm").put_parameter(Name="/tau/test/secrets/chat", Value="bot:s3cret-value", Type="SecureString")
+
+    def test(context):
+        user, password = context.secret("chat").split(":")
+        context.log.write(f"login {user} s3cre".encode())
+        context.log.write(b"t-value\n")
+        context.log.line(f"$ login --password {password}")
+        raise StepFailed(f"{password} was refused", (*context.log.tail(), password), {"tests": {"message": password}})
+
+    made = world(Action("test", test))
+    ended = made.enact()
+    assert "s3cret" not in made.log() + repr(ended)
+    assert (ended.reason, ended.steps[0].lines) == ("*** was refused", ("login bot ***", "***"))
+    assert ended.steps[0].facts == {"tests": {"message": "***"}, "printed_secrets": ["chat"]}
+    assert "[tau] the secret chat was printed by this step" in made.log()
+    assert made.log().count("was printed by this step") == 1
+
+
+def test_an_error_that_nobody_foresaw_tells_no_secret_either(world, edge):
+    edge.client("ssm").put_parameter(Name="/tau/test/secrets/chat", Value="s3cret-value", Type="SecureString")
+
+    def test(context):
+        raise ValueError("x" * 980 + context.secret("chat"))
+
+    parked = world(Action("test", test)).enact()
+    assert "s3cret" not in repr(parked)
+    assert parked.park.reason.endswith("x***")
+
+
 # --- the run before ---------------------------------------------------------------------------------
 
 

@@ -347,6 +347,11 @@ def test_a_test_may_fill_a_file_system_of_its_own(storage, disk):
     assert storage.full("test", error)
 
 
+def test_a_registrys_disk_is_not_ours(storage):
+    error = StepErrored("pushing 2pisoftware/x failed: received unexpected HTTP status: no space left on device")
+    assert storage.full("push", error) is None
+
+
 def test_other_failures_are_what_they_are(storage):
     assert storage.full("build", StepFailed("exited with 1", ("FAIL",))) is None
     assert storage.full("push", StepErrored("the registry does not answer")) is None

@@ -49,6 +49,8 @@ def fate_of(label):
 class Quiet:
     """runner.runlog.StepLog: what a step prints decides nothing."""
 
+    printed = ()
+
     def __init__(self, *where, **how):
         pass
 

@@ -124,7 +124,7 @@ class MemoryEngine(Engine):
         self._answer()
         if name in self.container_list:
             raise APIError(f"Conflict. The container name {name} is already in use")
-        self.container_list[name] = {"Id": name, "ImageID": "", "Labels": dict(labels)}
+        self.container_list[name] = {"Id": name, "ImageID": "", "State": "running", "Labels": dict(labels)}
 
     def _tag(self, image_id, reference):
         self._answer()
