@@ -112,7 +112,8 @@ class Redactor:
     def _spans(self, seen: Seen, until: int) -> list[Span]:
         """Where secrets begin before `until`; whose they are is told."""
         found = [(name, span) for name, span in seen.secrets if span[0] < until]
-        for name in {name for name, _ in found}:
+        # In the order in which they stand there.
+        for name in dict.fromkeys(name for name, _ in sorted(found, key=lambda one: one[1])):
             self._found(name)
         return list(_merged(sorted(span for _, span in found)))
 
