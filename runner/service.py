@@ -111,7 +111,7 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
         builder=builder,
         handed=handed,
     )
-    zones.close_or_say()
+    zones.say_if_open()
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
     facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}

@@ -157,7 +157,7 @@ class Bench:
             raise SystemExit(f"run {run.id} has no times")
         began, ended = run.started_at.timestamp(), run.ended_at.timestamp()
         lines = [json.loads(line) for line in self.calls.read_text().splitlines()]
-        lines = [line for line in lines if line["thread"] == "MainThread" and began <= line["began"] <= ended]
+        lines = [line for line in lines if line["thread"] == "answer" and began <= line["began"] <= ended]
         checkouts = [line for line in lines if line["what"] == "checkout"]
         calls = [line for line in lines if line["what"] != "checkout"]
         steps = dict(zip(_STEPS, (run.results[str(index)] for index in range(len(_STEPS))), strict=True))

@@ -181,8 +181,8 @@ def test_one_stage_of_several_bears_the_labels_too(lab, made):
 
 
 @pytest.mark.engine
-def test_a_branch_with_an_odd_name_breaks_no_dockerfile_and_its_image_is_found_again(lab, made):
-    lock = 'cmfive-dev/x/refs/heads/"$(id)\\`#1` caf\u00e9=%41'
+def test_a_branch_with_an_odd_name_breaks_no_dockerfile_and_its_image_is_found_again(lab, made, builder):
+    lock = f'{builder.name}/x/refs/heads/"$(id)\\`#1` caf\u00e9=%41'
     odd = replace(job(event=event(name='"$(id)\\ caf\u00e9')), lock=lock)
     held, result = made({"Dockerfile": dockerfile(lab, "RUN true")}, job=odd)
     (found,) = inventory(lab.client, lab.system, lambda _: Known(), NOW, lock).images
@@ -211,7 +211,7 @@ def test_a_dockerfile_and_a_context_may_lie_deeper_in_the_tree(lab, made):
 
 @pytest.mark.engine
 @pytest.mark.parametrize(
-    "command", ["sleep 60", "while true; do echo still here; sleep 0.1; done"], ids=["silent", "noisy"]
+    "command", ["sleep 61", "while true; do echo still here; sleep 0.1; done"], ids=["silent", "noisy"]
 )
 def test_a_build_without_end_is_ended_at_the_runs_deadline(lab, made, command):
     until = time.monotonic() + 1

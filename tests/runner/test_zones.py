@@ -4,7 +4,9 @@ import contextlib
 import os
 import socket
 import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -55,7 +57,8 @@ def neighbour():
         ip("-n", NAMESPACE, "address", "add", f"{NEIGHBOUR}/30", "dev", "tautest1")
         ip("-n", NAMESPACE, "link", "set", "tautest1", "up")
         script = "import socket\ns = socket.create_server(('', 80))\nwhile True: s.accept()[0].close()"
-        server = subprocess.Popen(("ip", "netns", "exec", NAMESPACE, "python3", "-c", script))
+        server = subprocess.Popen(("ip", "netns", "exec", NAMESPACE, sys.executable, "-c", script))
+        _until_it_listens()
         yield
     finally:
         if server:
@@ -63,6 +66,14 @@ def neighbour():
             server.wait()
         subprocess.run(("ip", "link", "delete", "tautest0"), capture_output=True, check=False)
         ip("netns", "delete", NAMESPACE)
+
+
+def _until_it_listens():
+    for _ in range(50):
+        with contextlib.suppress(OSError), socket.create_connection((NEIGHBOUR, 80), timeout=1):
+            return
+        time.sleep(0.1)
+    pytest.fail("the neighbour does not listen")
 
 
 @pytest.fixture
@@ -170,14 +181,17 @@ def test_the_bridges_of_steps_are_those_that_the_rules_name():
     assert len(containers.bridge_of("tau-01kaq-1-0")) <= 15
 
 
-def test_who_has_no_rights_is_told_what_is_open_and_goes_on(monkeypatch, caplog, tmp_path):
+def test_who_has_no_rights_is_told_so(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(zones, "MARK", tmp_path / "mark")
     with pytest.raises(StepErrored, match="run `tau zones` as root"):
         zones.close()
-    zones.close_or_say()
+
+
+def test_a_runner_says_what_is_open_and_only_then(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(zones, "MARK", tmp_path / "mark")
+    zones.say_if_open()
     assert "run `tau zones` as root" in caplog.text
     caplog.clear()
     (tmp_path / "mark").touch()
-    zones.close_or_say()
+    zones.say_if_open()
     assert caplog.text == ""

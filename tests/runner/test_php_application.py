@@ -20,7 +20,7 @@ from tests.running import context
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.php]
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "php"
 # Two sessions beside each other do not build on each other's.
 NAMES = {name: f"tau-php-{os.getpid()}/{name}" for name in ("base", "app", "database")}
 MIRROR = "http://deb.debian.org/debian"
