@@ -65,7 +65,7 @@ class Bench:
         self.image = base_image(self.docker, f"{_SYSTEM}/base:1", _SYSTEM)
         # Not by the local cloud's front, which would run in this process.
         address = f"http://127.0.0.1:{emulator.port}"
-        s3 = boto3.Session("bench", "bench", region_name="ap-southeast-2").client("s3", endpoint_url=address)
+        s3 = boto3.Session("test", "test", region_name="ap-southeast-2").client("s3", endpoint_url=address)
         s3.create_bucket(Bucket=_SYSTEM, CreateBucketConfiguration={"LocationConstraint": "ap-southeast-2"})
         self.objects = Objects(s3, _SYSTEM)
         self.number = 0

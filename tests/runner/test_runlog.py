@@ -149,8 +149,8 @@ def test_the_index_says_where_each_piece_begins_in_bytes_and_lines(log, bucket):
 
 
 def test_a_large_output_is_stored_while_the_step_runs(log, bucket):
-    log.write(b"x" * 300_000)
-    assert len(bucket.text()) == 300_000
+    log.write(b"x" * 3_000_000)
+    assert len(bucket.text()) == 3_000_000
 
 
 def test_a_small_output_is_stored_after_a_moment(bucket):
@@ -216,9 +216,9 @@ def test_what_a_step_prints_after_a_long_silence_waits_no_longer_than_two_second
 def test_a_piece_that_is_full_does_not_wait(unread, bucket):
     each_second(unread, 70)
     before = len(bucket.puts)
-    unread.write(b"y" * 300_000)
+    unread.write(b"y" * 3_000_000)
     assert len(bucket.puts) == before + 1
-    unread.line("z" * 300_000)  # ours: whoever says it does not wait for the bucket
+    unread.line("z" * 3_000_000)  # ours: whoever says it does not wait for the bucket
     assert len(bucket.puts) == before + 1
     unread.pace.pass_(2)
     assert len(bucket.puts) == before + 2
@@ -274,7 +274,7 @@ def test_a_piece_that_was_taken_though_the_answer_was_lost_costs_no_line(log, bu
 
 def test_a_step_does_not_wait_for_a_bucket_that_refuses(log, bucket):
     bucket.says = DOWN
-    log.write(b"x" * 300_000)
+    log.write(b"x" * 3_000_000)
     tried = len(bucket.puts)
     for _ in range(50):
         log.write(b"y" * 10_000)
