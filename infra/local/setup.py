@@ -81,7 +81,6 @@ TEST_NEEDS = (
     Need("spin", "the model checker that searches docs/delivery.pml", lambda: find("spin") is not None),
     Need("gcc", "the C compiler, for spin's searches and for a clock that is wrong", lambda: find("gcc") is not None),
     Need("libc6-dev", "the headers that both include", lambda: Path("/usr/include/stdio.h").exists()),
-    Need("debootstrap", "a base image of Debian, for the PHP application", lambda: find("debootstrap") is not None),
 )
 
 

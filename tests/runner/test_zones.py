@@ -86,7 +86,7 @@ def closed(lab):
 
 def reached(lab, network, *targets):
     """Which of `address port` a container reaches."""
-    script = "".join(f"nc -w 2 {target} </dev/null && echo '{target}'; " for target in targets)
+    script = "".join(f"nc -w 5 {target} </dev/null && echo '{target}'; " for target in targets)
     wanted = containers.Wanted(
         image=lab.base,
         command=("sh", "-c", f"{script} true"),

@@ -1,6 +1,0 @@
-CREATE DATABASE IF NOT EXISTS app;
-CREATE USER IF NOT EXISTS 'app'@'%' IDENTIFIED BY 'app';
-GRANT ALL ON app.* TO 'app'@'%';
-CREATE TABLE IF NOT EXISTS app.item (invoice INT, cents INT);
-DELETE FROM app.item;
-INSERT INTO app.item VALUES (1, 1000), (1, 2000), (2, 5);
