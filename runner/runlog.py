@@ -95,6 +95,7 @@ class StepLog:
         self._closed = pace.flag()
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._open_line = b""
+        self._start = pace.start
         self._work = pace.start(self._flush_regularly, "log")
 
     @property
@@ -115,11 +116,14 @@ class StepLog:
         self._remember(passed)
         if len(self._buffer) < _PIECE_BYTES:
             return
-        if self._waiting is None:
-            self._flush()
-        elif len(self._buffer) >= _SLOWLY_BYTES and not self._refused:
-            # The bucket is slower than the step. One that refuses is not waited for: the thread tries again.
+        # A bucket that refuses is not waited for: the thread tries again.
+        if self._refused:
+            return
+        if len(self._buffer) >= _SLOWLY_BYTES:
+            # It is slower than the step.
             self._flush(wait_s=_SLOWLY_S)
+        elif not self._flushing.locked():
+            self._start(self._flush, "log-piece")
 
     def tail(self, most: int = 20) -> tuple[str, ...]:
         """The last lines that the step itself printed."""
