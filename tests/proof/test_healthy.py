@@ -1,6 +1,6 @@
 """Runs with runners that are killed and people who cancel: what is left of Tau is what the policy keeps, and no more.
 
-TAU_HEALTHY says how many runs (15); `python -m tests.proof.healthy` is the same with 200, and figures.
+TAU_HEALTHY says how many runs (8); `python -m tests.proof.healthy` is the same with 200, and figures.
 """
 
 import os
@@ -12,7 +12,7 @@ from tests.whole.world import world
 
 pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
 
-RUNS = int(os.environ.get("TAU_HEALTHY", "15"))
+RUNS = int(os.environ.get("TAU_HEALTHY", "8"))
 _KILL_EVERY_S = 4
 
 
