@@ -26,7 +26,7 @@ demo: setup ## A push, a broken test and a release, through all of it, on this m
 # Without an engine the tests that need none still run, and the others are named. .ci/run does not accept that.
 test: python ## Every test (ARGS=... is passed to pytest; TAU_CORPUS=DIR adds recorded webhooks)
 	@$(PYTHON) infra/local/setup.py --tests $(if $(filter 1,$(TAU_REQUIRE_ENGINE)),,--optional-packages)
-	@$(BIN)/python -m pytest -q $(if $(ARGS),,-n 2 --dist loadgroup) $(ARGS)
+	@$(BIN)/python -m $(if $(ARGS),pytest -q $(ARGS),tests.both)
 
 sim: python ## The protocol in N=30000 simulated schedules (SEED=n replays one, step by step)
 	@$(PYTHON) infra/local/setup.py --only-python

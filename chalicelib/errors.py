@@ -75,6 +75,10 @@ class StepErrored(TauError):
     """We broke, or something we lean on did: a registry that is down, a missing secret. Tried once more."""
 
 
+class DiskFull(StepErrored):
+    """A disk of the code server is full. Room is made before it is tried once more."""
+
+
 class NotNow(StepErrored):
     """The other side is busy, restarting or out of reach: ask again in a moment, then it is an error like another.
 

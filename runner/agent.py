@@ -67,6 +67,7 @@ class Agent:
         self._handing_back = False
         self.stopping = tools.pace.flag()
         self.parked = tools.pace.flag()
+        self.over = tools.pace.flag()
 
     @property
     def busy(self) -> bool:
@@ -258,6 +259,7 @@ class Agent:
         if done:
             self._edge.queue.delete(received)
         self.parked.set()
+        self.over.set()
 
 
 def _has_done_its_work(message: Message, run: Run) -> bool:

@@ -25,6 +25,7 @@ class Wanted:
         dockerfile: its text.
         secrets: the values, by the id under which a `RUN --mount=type=secret` asks for them.
         caches: images of the engine whose layers may be taken over.
+        tag: what the image is called as soon as it is there: by its run's name it is known to be ours.
         from_fork: strangers wrote the Dockerfile: what they leave in caches is for nobody else.
     """
 
@@ -36,6 +37,7 @@ class Wanted:
     platform: str | None = None
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     caches: tuple[str, ...] = ()
+    tag: str | None = None
     from_fork: bool = False
 
 

@@ -56,6 +56,7 @@ class BuildKit:
         yield from (f"--build-arg={name}={value}" for name, value in wanted.args.items())
         yield from (f"--build-arg={name}={value}" for name, value in self._ours(wanted).items())
         yield from (f"--cache-from={image}" for image in wanted.caches)
+        yield from ((f"--tag={wanted.tag}",) if wanted.tag else ())
         yield from ((f"--target={wanted.target}",) if wanted.target else ())
         yield from ((f"--platform={wanted.platform}",) if wanted.platform else ())
 

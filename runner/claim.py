@@ -72,6 +72,8 @@ class Claim:
         except LostClaim as error:
             log.warning("claim lost", extra={"run": self._run.id, "error": str(error)})
             return False
+        finally:
+            self._tools.storage.leave(self._run)
         return self._follow_up()
 
     # --- before and while ---------------------------------------------------------------------------
@@ -273,9 +275,7 @@ class Claim:
         if run.epoch > 1:
             self._reap()
         if self._has_built:
-            leftovers.forget_older_images(
-                self._tools.docker, self._edge.settings.system, run.job.lock, run.id, self._edge.store.run
-            )
+            self._tools.storage.tidy(run.job.lock)
 
 
 def _built(step: StepResult) -> bool:

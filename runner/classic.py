@@ -14,6 +14,7 @@ from chalicelib.errors import StepErrored, StepFailed
 from runner import images, streams
 from runner.building import Wanted, step_took
 from runner.context import Context
+from runner.dockerfiles import marked
 from runner.refusals import refusal
 
 _LATE_S = 60
@@ -68,9 +69,18 @@ def _labelled(wanted: Wanted, folder: Path) -> Path:
     line = " ".join(f'"{name}"="{value}"' for name, value in wanted.labels.items())
     copy = folder / "Dockerfile"
     # A last line that goes on would take ours for its rest.
-    whole = wanted.dockerfile.rstrip().rstrip("\\")
+    whole = marked(wanted.dockerfile.rstrip().rstrip("\\"), layer_label(wanted.labels["tau.system"]))
     copy.write_text(f"{whole}\nLABEL {line}\n", encoding="utf-8")
     return copy
+
+
+def layer_label(system: str) -> str:
+    """The same for every build: a cache that knows it finds it again. What a build that broke leaves is known by it.
+
+    Args:
+        system: as a label holds it.
+    """
+    return f'LABEL "tau.system"="{system}" "tau.kind"="layer"'
 
 
 def follow(stream: Iterable[Mapping[str, Any]], context: Context) -> str:

@@ -13,6 +13,7 @@ import click
 from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
 from runner.beginning import init
+from runner.collecting import FOLDER, KEEP, RESERVE, gc
 from runner.describing import schema
 from runner.explaining import explain
 from runner.imaging import images
@@ -22,6 +23,7 @@ from runner.operating import COMMANDS
 from runner.planning import plan
 from runner.reconciling import reconcile
 from runner.starting import COMMANDS as STARTING
+from runner.zoning import zones
 
 if TYPE_CHECKING:
     from chalicelib.edge import Edge
@@ -86,7 +88,7 @@ def main(context: click.Context) -> None:
     context.meta[ENVIRON] = os.environ
 
 
-for command in (*COMMANDS, *STARTING, *LAPTOP, explain, images, init, plan, reconcile, schema):
+for command in (*COMMANDS, *STARTING, *LAPTOP, explain, gc, images, init, plan, reconcile, schema, zones):
     main.add_command(command)
 
 
@@ -130,14 +132,7 @@ def _compiled(path: Path) -> str:
 
 @main.command()
 @click.option("--pool", default="default", show_default=True, help="The queue to take runs from.")
-@click.option(
-    "--folder",
-    type=click.Path(path_type=Path),
-    default=Path("/var/lib/tau"),
-    show_default=True,
-    envvar="TAU_FOLDER",
-    help="Where mirrors are kept and runs are worked on.",
-)
+@FOLDER
 @click.option("--name", envvar="TAU_RUNNER", help="Name of this runner.  [default: the host's name]")
 @click.option(
     "--jobs", envvar="TAU_JOBS", type=click.IntRange(1, 64), help="How many runs at once.  [default: processors + 1]"
@@ -151,11 +146,24 @@ def _compiled(path: Path) -> str:
     help="How long runs in hand may go on after SIGTERM; then they are handed back.",
 )
 @click.option("--spot", envvar="TAU_SPOT", is_flag=True, help="Hand back when EC2 announces that this instance goes.")
-def runner(pool: str, folder: Path, name: str | None, jobs: int | None, drain_s: float, spot: bool) -> None:  # noqa: FBT001 - click's way of flags
+@KEEP
+@RESERVE
+def runner(
+    pool: str,
+    folder: Path,
+    name: str | None,
+    jobs: int | None,
+    drain_s: float,
+    spot: bool,  # noqa: FBT001 - click's way of flags
+    keep_images: int,
+    reserve_mb: int,
+) -> None:
     """Take runs from the queue and enact them, until SIGTERM."""
     from runner.service import Chosen, serve
+    from runner.storage import limits
 
-    serve(os.environ, Chosen(pool, folder, name, jobs or (os.cpu_count() or 1) + 1, drain_s, spot))
+    jobs = jobs or (os.cpu_count() or 1) + 1
+    serve(os.environ, Chosen(pool, folder, name, jobs, drain_s, spot, limits(keep_images, reserve_mb)))
 
 
 def _edge() -> Edge:

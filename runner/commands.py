@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import pydantic
@@ -16,8 +15,9 @@ from runner import containers, contract
 from runner.containers import Ended
 from runner.context import Context, Image
 from runner.ending import Limits
-from runner.fields import Duration, ImageName, SecretName, Size, VariableName
-from runner.hiding import Hiding
+from runner.fields import Duration, ImageName, PositiveInt, SecretName, Size, VariableName
+from runner.services import COMMANDS_NAME, Services
+from runner.serving import Network, Serving, serving
 from runner.stopping import Stopping
 
 _KILLED = 137
@@ -27,8 +27,11 @@ class Limited(pydantic.BaseModel):
     """What the settings of every action that runs a command have, whatever they call the command.
 
     Args:
-        network: none = what the image itself starts is all that can be reached.
+        network: none = what the image itself starts, and the services, are all that can be reached.
         secrets: variable -> name of the secret whose value it gets.
+        services: what runs beside the command, by the name under which it is reached.
+        cpus: None = all processors that others leave it.
+        disk: how much it may have written at a time.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -36,9 +39,22 @@ class Limited(pydantic.BaseModel):
     image: ImageName | None = None
     timeout: Duration = 1800
     memory: Size = 2 * 1024**3
+    cpus: PositiveInt | None = None
+    processes: PositiveInt = containers.PROCESSES
+    file_size: Size = containers.FILE_BYTES
+    disk: Size = 20 * 1024**3
     network: Literal["none", "internet"] = "none"
     environment: Mapping[VariableName, str] = pydantic.Field(default_factory=dict)
     secrets: Mapping[VariableName, SecretName] = pydantic.Field(default_factory=dict)
+    services: Services = pydantic.Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Made:
+    """The command's container, which has not started, and the services that are ready for it."""
+
+    container: str
+    services: Serving | None = None
 
 
 class WithSecrets(Protocol):
@@ -48,22 +64,28 @@ class WithSecrets(Protocol):
     def secrets(self) -> Mapping[str, str]: ...
 
 
-@contextlib.contextmanager
-def hiding(settings: WithSecrets, context: Context) -> Iterator[tuple[Context, Mapping[str, str]]]:
-    """The context with a log in which the secrets of the step do not stand, and their values by variable or id.
+def secrets_of(settings: WithSecrets, context: Context) -> Mapping[str, str]:
+    """The values of the step's secrets, by variable or id.
 
     Raises:
         StepFailed: the event comes from a fork.
         MissingSecret: one of them is not there.
     """
-    if settings.secrets and context.job.event.fork:
+    refuse_forks(settings.secrets.values(), context)
+    return {variable: context.secret(name) for variable, name in settings.secrets.items()}
+
+
+def refuse_forks(secrets: Iterable[str], context: Context) -> None:
+    """No secret is for strangers.
+
+    Args:
+        secrets: the names of those that are asked for.
+
+    Raises:
+        StepFailed: there are some, and the event comes from a fork.
+    """
+    if any(secrets) and context.job.event.fork:
         raise StepFailed("this comes from a fork, and no secret is ever given to a fork's code")
-    values = {variable: context.secret(name) for variable, name in settings.secrets.items()}
-    log = Hiding(context.log, values.values())
-    try:
-        yield replace(context, log=log), values
-    finally:
-        log.finish()
 
 
 @contextlib.contextmanager
@@ -74,14 +96,15 @@ def container(
     image: Image,
     secrets: Mapping[str, str],
     folder: str | None = None,
-) -> Iterator[str]:
-    """The command's container, which has not started; it and its network are gone afterwards.
+) -> Iterator[Made]:
+    """The command's container, which has not started, its services beside it; all are gone afterwards.
 
     Args:
         words: the command.
         secrets: the values, by variable.
         folder: where it starts; None = where the image says.
     """
+    refuse_forks((name for service in settings.services.values() for name in service.secrets.values()), context)
     name = f"tau-{context.run.lower()}-{context.epoch}-{context.index}"
     wanted = containers.Wanted(
         image=image.id,
@@ -89,35 +112,51 @@ def container(
         environment={**settings.environment, **secrets, **contract.environment(context, image)},
         folder=folder,
         memory_bytes=settings.memory,
+        processors=settings.cpus,
+        processes=settings.processes,
+        file_bytes=settings.file_size,
         labels=context.labels,
         name=name,
+        known_as=COMMANDS_NAME if settings.services else None,
+        inside=settings.network == "none",
     )
-    with (
-        _network(settings, context, name) as network,
-        containers.created(context.docker, wanted, network) as made,
-    ):
-        yield made
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(_network(settings, context, name))
+        services = None
+        if settings.services:
+            services = stack.enter_context(serving(settings.services, context, network, name))
+        yield Made(stack.enter_context(containers.created(context.docker, wanted, network.id)), services)
 
 
-def _network(settings: Limited, context: Context, name: str) -> AbstractContextManager[str]:
-    """None, where only itself can be reached, or one of its own with a way out."""
-    if settings.network == "none":
-        return nullcontext("none")
-    return containers.own_network(context.docker, name, context.labels)
+@contextlib.contextmanager
+def _network(settings: Limited, context: Context, name: str) -> Iterator[Network]:
+    """One of its own, with a way out or without; none, where there is nothing to be reached."""
+    inside = settings.network == "none"
+    if inside and not settings.services:
+        yield Network("none", inside=True)
+        return
+    with containers.own_network(context.docker, name, context.labels, inside=inside) as made:
+        yield Network(made, inside=inside)
 
 
-def watch(settings: Limited, context: Context, made: str, stopping: Stopping, *, asked_grace_s: int = 0) -> Ended:
+def watch(settings: Limited, context: Context, made: Made, stopping: Stopping, *, asked_grace_s: int = 0) -> Ended:
     """Run it to its end, which is the timeout's, or the run's, at the latest.
+
+    What has become of the services meanwhile stands in the log: a suite may well say nothing of it.
 
     Args:
         asked_grace_s: how long it may go on after SIGTERM when somebody has asked for its end.
     """
-    limits = Limits(min(settings.timeout, context.remaining_s()), asked_grace_s=asked_grace_s)
-    return containers.watch(context.docker, made, context.log, limits, stopping)
+    limits = Limits(min(settings.timeout, context.remaining_s()), asked_grace_s=asked_grace_s, disk_bytes=settings.disk)
+    ended = containers.watch(context.docker, made.container, context.log, limits, stopping)
+    gone = made.services.ended() if made.services else None
+    if gone:
+        context.log.line(f"while the command ran, {gone}")
+    return replace(ended, without=gone)
 
 
 def check_limits(what: str, settings: Limited, ended: Ended, tail: tuple[str, ...]) -> None:
-    """It took no more time and memory than it was given.
+    """It took no more time, memory and disk than it was given.
 
     Args:
         what: what it is called in a sentence: `the tests`.
@@ -126,9 +165,13 @@ def check_limits(what: str, settings: Limited, ended: Ended, tail: tuple[str, ..
         StepFailed: it did.
     """
     if ended.timed_out_s is not None:
-        raise StepFailed(f"{what} took longer than {duration(ended.timed_out_s)} and had to be stopped", tail)
+        raise StepFailed(
+            f"{what} took longer than {duration(ended.timed_out_s)} and had to be stopped{meanwhile(ended)}", tail
+        )
     if ended.out_of_memory:
         raise StepFailed(f"{what} ran out of memory (limit {size(settings.memory)})", tail)
+    if ended.filled:
+        raise StepFailed(f"{what} filled the disk and had to be stopped (limit {size(settings.disk)})", tail)
 
 
 def check_code(what: str, ended: Ended, tail: tuple[str, ...], evidence: object = None) -> None:
@@ -144,4 +187,9 @@ def check_code(what: str, ended: Ended, tail: tuple[str, ...], evidence: object 
     if ended.code == _KILLED and not evidence:
         raise StepErrored(f"{what} was killed from outside, neither by us nor for memory")
     if ended.code:
-        raise StepFailed(f"{what} exited with {ended.code}", tail)
+        raise StepFailed(f"{what} exited with {ended.code}{meanwhile(ended)}", tail)
+
+
+def meanwhile(ended: Ended) -> str:
+    """What became of the services while the command ran, at the end of a sentence; empty where nothing did."""
+    return f"; meanwhile {ended.without}" if ended.without else ""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import IPv4Network
 from typing import Any
 
 from docker.errors import APIError, NotFound
-from docker.types import LogConfig, Ulimit
+from docker.types import IPAMConfig, IPAMPool, LogConfig, Ulimit
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.reports.words import size
@@ -16,19 +20,36 @@ from runner import images
 from runner.aside import aside, settled
 from runner.context import Log
 from runner.ending import Ending, Limits
-from runner.pace import Real
+from runner.frames import Attached
+from runner.pace import Pace, Real
 from runner.stopping import Stopping
 
+BRIDGES = "tau-"
+"""What the bridges of all own networks begin with."""
+# https://github.com/moby/moby/blob/v20.10.24/vendor/github.com/docker/libnetwork/drivers/bridge/labels.go
+_BRIDGE = "com.docker.network.bridge.name"
+_NO_ADDRESS = "com.docker.network.bridge.inhibit_ipv4"
+# What has no way out needs addresses that mean nothing elsewhere, and that no rule of a firewall knows: where a rule
+# makes what comes from them look like this machine's, a network in which it has no address would be silent.
+# https://www.rfc-editor.org/rfc/rfc2544, appendix C.2.2
+_INSIDE = IPv4Network("198.18.0.0/15")
+# The engine asks servers of names for a container; where it would ask one on this machine's loopback, it leaves the
+# container's network to do so, also for one that has no way out. https://nvd.nist.gov/vuln/detail/CVE-2024-29018
+_NOBODY = "127.0.0.1"
 _TIDY_S = 30
+_LAST_WORDS_S = 5
 _PACE = Real()
-_PROCESSES = 4096
+PROCESSES = 4096
+# A file of a suite or a database is smaller; what fills a disk in one call is not begun.
+FILE_BYTES = 10 * 1024**3
 # Many for a suite and its database, and below the hard limits that engines without CAP_SYS_RESOURCE were seen to have
 # (20000): a container that asks for more than its engine may give does not start.
 _OPEN_FILES = 16384
 # Half of what everything outside has: where all want the processors, runner and registry go first; else a suite has
 # them all.
-# A quota would make suites slower on an idle machine and protect nothing more.
+# A quota would make suites slower on an idle machine and protect nothing more: only ci.yml asks for one.
 _CPU_SHARES = 512
+_NANO = 10**9
 # What images of web servers and databases do as root before they become somebody else: make files over to a user
 # (CHOWN, DAC_OVERRIDE, FOWNER, FSETID), become that user (SETUID, SETGID), signal the workers they started (KILL),
 # listen on port 80 (NET_BIND_SERVICE). Debian's `su` and `cron` write to the audit log, and give up where they may not.
@@ -65,35 +86,103 @@ _MACHINE_IS_WRONG = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """A container to be: what runs, with what, where, and how much it may take."""
+    """A container to be: what runs, with what, where, and how much it may take.
+
+    Args:
+        command: None = the image's own.
+        processors: how many it may use; None = all that others leave it.
+        processes: how many it may have at a time, threads counted.
+        file_bytes: how large one of its files may become.
+        kind: what its label says that it is.
+        known_as: by which name the others of its network reach it.
+        inside: its network has no way out.
+    """
 
     image: str
-    command: Sequence[str]
+    command: Sequence[str] | None
     environment: Mapping[str, str]
     memory_bytes: int
     labels: Mapping[str, str]
     name: str
     folder: str | None = None
+    processors: int | None = None
+    processes: int = PROCESSES
+    file_bytes: int = FILE_BYTES
+    kind: str = "step"
+    known_as: str | None = None
+    inside: bool = False
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended. `timed_out_s`: the limit at which we stopped it, or None."""
+    """How it ended.
+
+    Args:
+        timed_out_s: the limit at which we stopped it, or None.
+        filled: it wrote more than it may keep, and we stopped it.
+        without: which of its services ended before it, and how, in a sentence.
+    """
 
     code: int
     out_of_memory: bool
     timed_out_s: float | None = None
+    filled: bool = False
+    without: str | None = None
 
 
 @contextlib.contextmanager
-def own_network(docker: Any, name: str, labels: Mapping[str, str]) -> Iterator[str]:
-    """A network on which nothing else is."""
+def own_network(docker: Any, name: str, labels: Mapping[str, str], *, inside: bool = False) -> Iterator[str]:
+    """A network on which nothing else is.
+
+    Args:
+        inside: it has no way out; nor has this machine an address in it, by which its services would be reached.
+    """
     with images.answering():
-        network = docker.api.create_network(name, driver="bridge", labels={**labels, "tau.kind": "network"})["Id"]
+        network = _network(docker, name, {**labels, "tau.kind": "network"}, inside=inside)
     try:
         yield network
     finally:
         _tidy(lambda: docker.api.remove_network(network), _TIDY_S)
+
+
+def _network(docker: Any, name: str, labels: Mapping[str, str], *, inside: bool) -> str:
+    options = {_BRIDGE: bridge_of(name)}
+    if not inside:
+        return str(docker.api.create_network(name, driver="bridge", options=options, labels=labels)["Id"])
+    for subnet in _subnets(name):
+        with _passing_over_what_is_taken():
+            made = docker.api.create_network(
+                name,
+                driver="bridge",
+                internal=True,
+                options={**options, _NO_ADDRESS: "true"},
+                ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)]),
+                labels=labels,
+            )
+            return str(made["Id"])
+    raise StepErrored(f"no addresses are left in {_INSIDE} for a network of its own")
+
+
+def _subnets(name: str) -> Iterator[str]:
+    """The networks of _INSIDE, beginning somewhere: runs beside each other ask for others."""
+    there = list(_INSIDE.subnets(new_prefix=24))
+    first = int(sha256(name.encode()).hexdigest(), 16) % len(there)
+    return map(str, [*there[first:], *there[:first]])
+
+
+@contextlib.contextmanager
+def _passing_over_what_is_taken() -> Iterator[None]:
+    try:
+        yield
+    except APIError as error:
+        if "overlaps" not in str(error.explanation or error):
+            raise
+
+
+def bridge_of(network: str) -> str:
+    """What the kernel calls a network of ours: rules of the firewall know it by its first letters."""
+    # 15 characters at most. https://man7.org/linux/man-pages/man8/ip-link.8.html
+    return f"{BRIDGES}{sha256(network.encode()).hexdigest()[:11]}"
 
 
 @contextlib.contextmanager
@@ -109,29 +198,73 @@ def created(docker: Any, wanted: Wanted, network: str, *, tidy_s: float = _TIDY_
             init=True,
             mem_limit=wanted.memory_bytes,
             memswap_limit=wanted.memory_bytes,
-            pids_limit=_PROCESSES,
+            pids_limit=wanted.processes,
             security_opt=["no-new-privileges:true"],
             cap_drop=["ALL"],
             cap_add=list(_CAPABILITIES),
-            ulimits=[Ulimit(name="nofile", soft=_OPEN_FILES, hard=_OPEN_FILES)],
+            ulimits=[
+                Ulimit(name="nofile", soft=_OPEN_FILES, hard=_OPEN_FILES),
+                Ulimit(name="fsize", soft=wanted.file_bytes, hard=wanted.file_bytes),
+            ],
             cpu_shares=_CPU_SHARES,
+            nano_cpus=None if wanted.processors is None else wanted.processors * _NANO,
             # Attached before the start, nothing is lost, and nothing is written twice.
             log_config=LogConfig(type="none"),
             network_mode=network,
+            dns=[_NOBODY] if wanted.inside else None,
         )
         container = docker.api.create_container(
             wanted.image,
-            command=list(wanted.command),
+            command=None if wanted.command is None else list(wanted.command),
             environment=dict(wanted.environment),
-            labels={**wanted.labels, "tau.kind": "step"},
+            labels={**wanted.labels, "tau.kind": wanted.kind},
             host_config=host,
+            networking_config=_known_as(docker, wanted, network),
             name=wanted.name,
             working_dir=wanted.folder,
+            # Who wants to know whether it is well asks by himself.
+            healthcheck={"test": ["NONE"]},
         )["Id"]
     try:
         yield container
     finally:
         _tidy(lambda: docker.api.remove_container(container, force=True, v=True), tidy_s)
+
+
+def _known_as(docker: Any, wanted: Wanted, network: str) -> Any:
+    if wanted.known_as is None:
+        return None
+    return docker.api.create_networking_config({network: docker.api.create_endpoint_config(aliases=[wanted.known_as])})
+
+
+def start(docker: Any, container: str) -> None:
+    """Start it, and let it run.
+
+    Raises:
+        StepFailed: the image cannot be started.
+    """
+    with images.answering(), _telling_whose_fault():
+        docker.api.start(container)
+
+
+@contextlib.contextmanager
+def heard(docker: Any, container: str, write: Callable[[bytes], None], pace: Pace) -> Iterator[None]:
+    """Whatever a container prints goes there, from its first word on; to be left once the container is gone."""
+    with images.answering():
+        output = docker.api.attach(container, stream=True, stdout=True, stderr=True)
+
+    def listen() -> None:
+        # The engine may go in the middle of a word.
+        with contextlib.suppress(OSError, HTTPError, RequestException):
+            for chunk in output:
+                write(chunk)
+
+    listening = pace.start(listen, "service")
+    try:
+        yield
+    finally:
+        listening.join(_LAST_WORDS_S)
+        output._response.close()  # noqa: SLF001 - as in _attached
 
 
 def watch(docker: Any, container: str, log: Log, limits: Limits, stopping: Stopping) -> Ended:
@@ -152,7 +285,12 @@ def watch(docker: Any, container: str, log: Log, limits: Limits, stopping: Stopp
             code = ending.exit_code()
         state = docker.api.inspect_container(container)["State"]
     stopping.check()
-    return Ended(code, bool(state.get("OOMKilled")), limits.timeout_s if ending.timed_out.is_set() else None)
+    return Ended(
+        code,
+        bool(state.get("OOMKilled")),
+        limits.timeout_s if ending.timed_out.is_set() else None,
+        filled=ending.filled.is_set(),
+    )
 
 
 def archive(docker: Any, container: str, path: str) -> bytes | None:
@@ -184,14 +322,13 @@ def _tidy(remove: Callable[[], object], most_s: float) -> None:
 
 
 @contextlib.contextmanager
-def _attached(docker: Any, container: str) -> Iterator[Any]:
+def _attached(docker: Any, container: str) -> Iterator[Attached]:
     """What a container prints, from its first word on."""
-    output = docker.api.attach(container, stream=True, stdout=True, stderr=True)
+    output = Attached(docker, docker.api.attach(container, stream=True, stdout=True, stderr=True))
     try:
         yield output
     finally:
-        # The stream's own close() ends the conversation and keeps the socket.
-        output._response.close()  # noqa: SLF001 - the SDK has no other handle on it
+        output.release()
 
 
 @contextlib.contextmanager

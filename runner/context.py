@@ -15,6 +15,7 @@ from runner.building import Builder
 from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.registry import Credentials, Registry
+from runner.since import Before
 from runner.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Context:
         pace: how to wait, and to do something beside.
         so_far: what came of the steps before this one, in order.
         operators: whose scripts this machine runs itself.
+        before: what this very step's suite was when the branch's last run came to it.
     """
 
     run: str
@@ -127,6 +129,7 @@ class Context:
     pace: Pace = field(default_factory=Real)
     so_far: tuple[StepResult, ...] = ()
     operators: Operators = field(default_factory=Operators)
+    before: Callable[[], Before | None] = lambda: None
 
     def image(self, name: str | None) -> Image:
         """The image that the steps before this one made under a name of ci.yml.

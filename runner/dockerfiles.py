@@ -13,6 +13,8 @@ from chalicelib.errors import StepFailed
 
 _INSTRUCTION = re.compile(r"([A-Za-z]+)\s+(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
+_ESCAPE = re.compile(r"(?:#[^\n]*\n)*#\s*escape\s*=\s*`", re.IGNORECASE)
+_ENDS = ("\n", "\r")
 _FRONTEND = re.compile(r"(?:#|//)\s*syntax\s*=\s*(?P<image>\S*).*", re.IGNORECASE | re.DOTALL)
 _JSON = re.compile(r"(?:#!.*\n)?\s*\{")
 _OFFICIAL = re.compile(r"(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
@@ -114,3 +116,25 @@ def _stage(rest: str, values: Mapping[str, str]) -> tuple[str, str]:
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda found: values.get(found[1] or found[2]) or found[3] or "", text)
+
+
+def marked(dockerfile: str, line: str) -> str:
+    """The text with one more instruction at the beginning of each stage: what a build leaves behind bears its labels.
+
+    One whose lines go on at another sign than a backslash stays as it is.
+    """
+    if _ESCAPE.match(dockerfile):
+        return dockerfile
+    lines: list[str] = []
+    within: str | None = None
+    for text in dockerfile.splitlines(keepends=True):
+        lines.append(text)
+        plain = text.strip()
+        if not plain or plain.startswith("#"):
+            continue
+        within = within or plain.split()[0].upper()
+        if not plain.endswith("\\"):
+            if within == "FROM":
+                lines.append(f"{'' if text.endswith(_ENDS) else _ENDS[0]}{line}\n")
+            within = None
+    return "".join(lines)

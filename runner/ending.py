@@ -1,4 +1,4 @@
-"""A container that runs in; its end out, at the latest when its time is over or somebody asks."""
+"""A container that runs in; its end out, at the latest when its time or its room is over, or somebody asks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from runner.stopping import Stopping, Why
 
 _GRACE_S = 10
 _AGAIN_S = 1
+# The engine counts file by file.
+_LOOK_S = 5
 _PACE = Real()
 
 
@@ -27,12 +29,17 @@ class Limits:
 
     That is the grace, and as long again as an engine may be stubborn. Who is asked to stop gets none where nobody needs
     what it would still do.
+
+    Args:
+        disk_bytes: how much it may have written at a time; None = as much as there is.
     """
 
     timeout_s: float
     stopping_s: float = _GRACE_S + 60
     asked_grace_s: int = 0
     asked_s: float = 10
+    disk_bytes: int | None = None
+    look_s: float = _LOOK_S
 
 
 class Ending:
@@ -40,6 +47,7 @@ class Ending:
 
     def __init__(self, docker: Any, container: str, output: Any, limits: Limits, stopping: Stopping) -> None:
         self.timed_out = threading.Event()
+        self.filled = threading.Event()
         self._docker, self._container, self._output = docker, container, output
         self._stopping, self._limits = stopping, limits
         self._gone = threading.Event()
@@ -49,6 +57,8 @@ class Ending:
     def __enter__(self) -> Self:
         self._undo = contextlib.ExitStack()
         self._beside(self._stop_in_time)
+        if self._limits.disk_bytes is not None:
+            self._beside(self._stop_when_full)
         self._undo.enter_context(self._stopping.telling(self._asked))
         return self
 
@@ -77,6 +87,23 @@ class Ending:
         self.timed_out.set()
         self._beside(lambda: self._give_up(self._limits.stopping_s))
         self._insist(_GRACE_S, _GRACE_S)
+
+    def _stop_when_full(self) -> None:
+        while not self._gone.wait(self._limits.look_s):
+            if self._written() > (self._limits.disk_bytes or 0):
+                self.filled.set()
+                self._beside(lambda: self._give_up(self._limits.stopping_s))
+                self._insist()
+                return
+
+    def _written(self) -> int:
+        """How many bytes the container's files have that its image has not; 0 where the engine does not say."""
+        try:
+            with images.answering():
+                found = self._docker.api.containers(all=True, size=True, filters={"id": self._container})
+        except StepErrored:
+            return 0
+        return int(found[0].get("SizeRw") or 0) if found else 0
 
     def _asked(self) -> None:
         grace_s = 0 if self._stopping.why is Why.LOST else self._limits.asked_grace_s

@@ -79,13 +79,17 @@ class Holding:
 
     def _fresh(self) -> bool:
         """Whether a beat got through within half a lease, or gets through now: the other half is for the effect."""
-        if self._pace.monotonic() - self._beat_at < self._edge.settings.lease_s / 2:
+        if self._is_fresh():
             return True
         try:
             self._beat_once()
         except (LostClaim, ClientError, BotoCoreError):
             return False
-        return True
+        # Not if we were frozen between the beat and here.
+        return self._is_fresh()
+
+    def _is_fresh(self) -> bool:
+        return self._pace.monotonic() - self._beat_at < self._edge.settings.lease_s / 2
 
     def _beat_once(self) -> None:
         began = self._pace.monotonic()

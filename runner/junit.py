@@ -1,4 +1,4 @@
-"""JUnit XML out of a container in, counts and failures out."""
+"""JUnit XML out of a container in; counts, failures and the slowest tests out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import PurePosixPath
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -17,19 +18,30 @@ from chalicelib.model import Json
 MOST_BYTES = 16 * 1024 * 1024
 # What goes into the record stays small: one item of 400 KB holds all steps of a run. The log has everything.
 _MOST_FAILURES = 50
-_MOST_NAME = 300
+MOST_NAME = 300
 _MOST_MESSAGE = 1000
 _MOST_FACTS_BYTES = 64 * 1024
+_MOST_SLOW = 5
+# Quicker ones are slow for nobody.
+_SLOW_S = 1.0
 
 
 @dataclass(frozen=True)
 class Tests:
-    """What a suite says of itself; `failures` are (name, message), errors among them."""
+    """What a suite says of itself.
+
+    Args:
+        failures: (name, message), errors among them.
+        passing: the names of those that passed, as far as a record holds a name.
+        slowest: (name, seconds), the slowest first; none where all are quick.
+    """
 
     passed: int
     failed: int
     skipped: int
     failures: tuple[tuple[str, str], ...]
+    passing: frozenset[str] = frozenset()
+    slowest: tuple[tuple[str, float], ...] = ()
 
     @property
     def ran(self) -> int:
@@ -40,13 +52,20 @@ class Tests:
         failures: list[Json] = []
         left_bytes = _MOST_FACTS_BYTES
         for name, message in self.failures[:_MOST_FAILURES]:
-            failure: Json = {"name": name[:_MOST_NAME], "message": message[:_MOST_MESSAGE]}
+            failure: Json = {"name": name[:MOST_NAME], "message": message[:_MOST_MESSAGE]}
             # Escaped JSON: no other form of it is longer.
             left_bytes -= len(json.dumps(failure))
             if left_bytes < 0:
                 break
             failures.append(failure)
-        return {"passed": self.passed, "failed": self.failed, "skipped": self.skipped, "failures": failures}
+        slowest: list[Json] = [{"name": name[:MOST_NAME], "seconds": seconds} for name, seconds in self.slowest]
+        return {
+            "passed": self.passed,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "failures": failures,
+            **({"slowest": slowest} if slowest else {}),
+        }
 
 
 def folder_of(pattern: str) -> str:
@@ -84,19 +103,32 @@ def read(documents: Iterable[tuple[str, bytes]]) -> Tests:
     # Its import costs more than most other steps of a run.
     import junitparser  # noqa: PLC0415
 
-    passed = skipped = 0
+    passing: list[str] = []
+    skipped = 0
     failures: list[tuple[str, str]] = []
+    times: list[tuple[str, float]] = []
     for path, content in documents:
         for case in _cases(path, content):
+            name = ".".join(part for part in (case.classname, case.name) if part)
+            times.append((name, _seconds(case)))
             wrong = [part for part in case.result if isinstance(part, junitparser.Failure | junitparser.Error)]
             if wrong:
-                name = ".".join(part for part in (case.classname, case.name) if part)
                 failures.append((name, (wrong[0].message or wrong[0].text or "").strip()))
             elif any(isinstance(part, junitparser.Skipped) for part in case.result):
                 skipped += 1
             else:
-                passed += 1
-    return Tests(passed, len(failures), skipped, tuple(failures))
+                passing.append(name[:MOST_NAME])
+    slowest = sorted((one for one in times if one[1] >= _SLOW_S), key=lambda one: -one[1])[:_MOST_SLOW]
+    return Tests(len(passing), len(failures), skipped, tuple(failures), frozenset(passing), tuple(slowest))
+
+
+def _seconds(case: Any) -> float:
+    """How long a test took; 0 where it does not say so in a number."""
+    try:
+        seconds = float(case.time or 0)
+    except ValueError:
+        return 0.0
+    return round(seconds, 3) if isfinite(seconds) else 0.0
 
 
 def _cases(path: str, content: bytes) -> list[Any]:

@@ -20,7 +20,7 @@ from chalicelib.reports.words import clean, commit, counted, duration, sign
 _COLOURS = {RunState.PASSED: "green", RunState.FAILED: "red", RunState.ERRORED: "magenta", RunState.RUNNING: "cyan"}
 _ANY_WIDTH = 1000
 _DAYS = 7
-_RIGHT = ("took", "tries", "runs")
+_RIGHT = ("took", "tries", "runs", "size")
 
 
 # --- runs -----------------------------------------------------------------------------------------
@@ -172,6 +172,14 @@ def list_live(standings: Sequence[Standing], now: datetime) -> None:
 
 
 # --- tables ---------------------------------------------------------------------------------------
+
+
+def list_rows(columns: Sequence[str], last: str, rows: Iterable[Sequence[str]]) -> None:
+    """A table of words that come from anywhere."""
+    table = _table(*columns, last=last)
+    for row in rows:
+        table.add_row(*(escape(clean(word)) for word in row))
+    _show(table)
 
 
 def _table(*columns: str, last: str) -> Table:

@@ -69,15 +69,24 @@ def runs(connect: Connect, day: datetime | None, commit: str | None, most: int) 
 @click.command()
 @click.argument("run")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run is at an end.")
+@click.option("--step", type=click.IntRange(min=1), metavar="N", help="Only step N; the first is 1.")
+@click.option("--failed", is_flag=True, help="Only the steps that did not pass.")
+@click.option("--raw", is_flag=True, help="Byte for byte as it is stored, also on a terminal: with escape sequences.")
 @click.pass_obj
-def log(connect: Connect, run: str, follow: bool) -> None:
-    """Print the log of a run."""
-    from runner.following import print_log
+def log(connect: Connect, run: str, follow: bool, step: int | None, failed: bool, raw: bool) -> None:
+    """Print the log of a run, with a line above each step.
+
+    Into a file or a pipe it goes as it is stored.
+    """
+    from runner.following import Part, print_log
     from runner.pace import Real
 
+    if follow and failed:
+        raise click.UsageError("--failed shows steps that are over: leave out --follow, or name one with --step")
+    part = Part(step, failed, as_stored=raw or not sys.stdout.isatty())
     edge = connect()
     try:
-        print_log(edge, run.upper(), Real(edge.now), follow=follow)
+        print_log(edge, run.upper(), Real(edge.now), follow=follow, part=part)
     except NotThere as error:
         raise NotThere(f"{error}: `tau runs` lists the latest") from error
 

@@ -40,7 +40,7 @@ class Progress:
         self._names: dict[str, re.Match[str]] = {}
         self._printed: dict[str, deque[str]] = {}
         self._failed: str | None = None
-        self._last_words: list[str] = []
+        self._last_words: deque[str] = deque(maxlen=_TAIL_LINES)
         self._is_clipped = False
 
     def feed(self, chunk: bytes) -> None:

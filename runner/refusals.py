@@ -9,12 +9,15 @@ from chalicelib.errors import StepErrored, StepFailed
 # Messages of the engine for which no Dockerfile is to blame.
 _OURS = re.compile(
     r"no space left|toomanyrequests|connection (refused|reset)|i/o timeout|TLS handshake|no such host"
+    r"|network is unreachable|no route to host"
     r"|temporary failure|server misbehaving|EOF$|context canceled|received unexpected HTTP status: 5"
     # A layer of the cache went while this build was about to use it: an older image was being removed.
     r'|(unable to find image "|no such image: |unknown parent image ID |failed to get (digest|layer) )sha256:'
     # BuildKit's, where the engine went away, or the way to it.
     r"|transport is closing|error reading from server|closing transport|code = Unavailable|no active session"
-    r"|Cannot connect to the Docker daemon|unexpected status: 5\d\d|error during connect",
+    r"|Cannot connect to the Docker daemon|unexpected status: 5\d\d|error during connect"
+    # The stream of its engine ended, and nothing was said.
+    r"|server did not provide an image ID",
     re.IGNORECASE,
 )
 # What a build says whose engine stops, or whose host has no memory left.
@@ -30,9 +33,8 @@ _COMMAND_FAILED = tuple(
 )
 # The ways to say where in itself BuildKit gave up; none of it helps a reader.
 _WRAPPING = re.compile(
-    r"^(ERROR: )?(failed to solve( with frontend dockerfile\.v0)?: )?(rpc error: code = Unknown desc = )?"
-    r"((failed to create LLB definition|failed to solve( with frontend dockerfile\.v0)?): )*"
-    r"(rpc error: code = Unknown desc = )?"
+    r"^(ERROR: )?((failed to (build|solve|create LLB definition)( with frontend [\w.]+)?"
+    r"|rpc error: code = Unknown desc =):? )*"
 )
 
 

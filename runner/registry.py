@@ -67,8 +67,7 @@ class _Trusting(requests.adapters.HTTPAdapter):
     def __init__(self, authority: Path) -> None:
         self._context = ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
         self._context.load_default_certs()
-        if authority.is_file():
-            self._context.load_verify_locations(authority)
+        self._context.load_verify_locations(authority)
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
@@ -89,7 +88,9 @@ class Registry:
         self._login = login
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.mount("https://", _Trusting(Path(certificates(host))))
+        authority = Path(certificates(host))
+        if authority.is_file():
+            self._session.mount("https://", _Trusting(authority))
         scheme = "http" if _LOOPBACK.fullmatch(host) else "https"
         self._base = f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/{name}/manifests/"
         self._authorization: Mapping[str, str] = {}

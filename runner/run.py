@@ -13,7 +13,7 @@ from typing import Any
 
 from chalicelib import pinning, revalidating, superseding, wire
 from chalicelib.edge import Edge
-from chalicelib.errors import LostClaim, NeedsAttention, NothingToDo, Outrun, StepFailed, TauError
+from chalicelib.errors import DiskFull, LostClaim, NeedsAttention, NothingToDo, Outrun, StepFailed, TauError
 from chalicelib.globs import matches
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
@@ -22,13 +22,16 @@ from runner import actions, images
 from runner.building import Builder
 from runner.classic import Classic
 from runner.context import Aws, Context, Park
+from runner.handed import Guard, Handed
 from runner.journal import RunJournal
 from runner.made import built, images_of, is_spared
 from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.registry import Credentials, Registry
 from runner.runlog import StepLog, step_prefix
+from runner.since import Before
 from runner.stopping import Stopped, Stopping, Why
+from runner.storage import Storage
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.run")
@@ -52,8 +55,10 @@ class Tools:
         runner: this runner's id, for labels.
         action: a word of ci.yml -> what enacts it.
         registry: manifests of a registry; see `Context`.
-        open_log: `open_log(objects, prefix, now, live)` -> the log of one step under one claim.
+        open_log: `open_log(objects, prefix, now, matcher, live=live)` -> the log of one step under one claim.
         operators: whose scripts this machine runs itself.
+        storage: who keeps its disk.
+        handed: every secret that this process was handed.
         builder: how images are built here.
     """
 
@@ -66,6 +71,8 @@ class Tools:
     registry: Callable[[str, str, Credentials | None], Registry] = Registry
     open_log: Callable[..., StepLog] = StepLog
     operators: Operators = field(default_factory=Operators)
+    storage: Storage = field(default_factory=Storage)
+    handed: Handed = field(default_factory=Handed)
     builder: Builder = field(default_factory=Classic)
 
     def now(self) -> datetime:
@@ -129,9 +136,38 @@ def enact(
     Raises:
         LostClaim: another epoch holds the run; whatever was under way is left to it.
     """
-    stopping = stopping or Stopping()
+    guard = Guard(tools.handed, run.job)
+    return _shown(_enacted(run, tools, stopping or Stopping(), _Watching(followed, guard)), guard)
+
+
+@dataclass(frozen=True)
+class _Watching:
+    """Who reads along, and what nobody reads."""
+
+    followed: Callable[[], bool]
+    guard: Guard
+
+
+def _shown(outcome: Outcome, guard: Guard) -> Outcome:
+    """An outcome as the record, and whoever is told of it, may have it."""
+    match outcome:
+        case Halted():
+            return replace(outcome, note=guard.text(outcome.note))
+        case Parked():
+            return replace(outcome, park=replace(outcome.park, reason=guard.text(outcome.park.reason)))
+        case Replaced():
+            return replace(outcome, reason=guard.text(outcome.reason))
+        case Ended():
+            return replace(outcome, reason=outcome.reason and guard.text(outcome.reason))
+
+
+def _enacted(run: Run, tools: Tools, stopping: Stopping, watching: _Watching) -> Outcome:
     try:
-        return _unwanted(run, tools, stopping) or _steps(_pinned(run, tools, stopping), tools, stopping, followed)
+        return (
+            _unwanted(run, tools, stopping)
+            or _without_room(run, tools)
+            or _steps(_pinned(run, tools, stopping), tools, stopping, watching)
+        )
     except LostClaim:
         raise
     except Stopped as stopped:
@@ -146,7 +182,7 @@ def enact(
     except (TauError, OSError) as error:
         # Before the first step or between two: no engine, no disk, an action that this runner does not know.
         log.warning("run broke", extra={"run": run.id, "error": str(error)})
-        return _broken(run, str(error), run.results, tools)
+        return _broken(run, tools.storage.full("", error) or str(error), run.results, tools)
 
 
 def _unwanted(run: Run, tools: Tools, stopping: Stopping) -> Ended | Replaced | None:
@@ -157,6 +193,12 @@ def _unwanted(run: Run, tools: Tools, stopping: Stopping) -> Ended | Replaced | 
     if objection:
         return Ended(RunState.CANCELLED, objection, _all(run, {}, tools.now()))
     return replaced(run, tools, stopping) or _untouched(run, tools, stopping)
+
+
+def _without_room(run: Run, tools: Tools) -> Parked | None:
+    """Until when a run waits for which this machine's disk has no room."""
+    park = tools.storage.admit(run)
+    return Parked(park) if park else None
 
 
 def _untouched(run: Run, tools: Tools, stopping: Stopping) -> Ended | None:
@@ -207,17 +249,18 @@ def _pinned(run: Run, tools: Tools, stopping: Stopping) -> Run:
     return replace(run, job=job)
 
 
-def _steps(run: Run, tools: Tools, stopping: Stopping, followed: Callable[[], bool]) -> Ended | Parked:
+def _steps(run: Run, tools: Tools, stopping: Stopping, watching: _Watching) -> Ended | Parked:
     deadline = tools.pace.monotonic() + run.job.timeout_s
     results = _still_true(run, tools)
     broken = _broken_off(results)
     end = broken and _stopped(run, broken, results, tools)
     with tools.workspace.run_folder(f"{run.id}-{run.epoch}") as folder, ExitStack() as logs:
+        logs.callback(tools.storage.took, run, folder, results)
         for index, step in enumerate(run.job.steps):
             if str(index) in results or not should_run(when_of(step), healthy=end is None) or is_spared(step, results):
                 continue
             stopping.check()
-            place = _Place(run, index, step, folder, deadline, tools.pace, logs, stopping, followed)
+            place = _Place(run, index, step, folder, deadline, tools.pace, logs, stopping, watching)
             outcome = _step(place, results, tools)
             if isinstance(outcome, Park):
                 return Parked(outcome, () if _was_parked(run, index) else (_entry(run, _PARKED, index),))
@@ -274,23 +317,32 @@ class _Place:
     pace: Pace
     logs: ExitStack
     stopping: Stopping
-    followed: Callable[[], bool]
+    watching: _Watching
 
     def remaining_s(self) -> float:
         return self.deadline - self.pace.monotonic()
 
 
 def _step(place: _Place, results: Mapping[str, StepResult], tools: Tools) -> StepResult | Park:
-    run, index = place.run, place.index
-    started_at = tools.now()
+    run, index, guard = place.run, place.index, place.watching.guard
     # A run whose runner died is of interest to its last line.
-    live = (lambda: True) if run.attempts else place.followed
-    step_log = tools.open_log(tools.edge.objects, step_prefix(run.id, run.epoch, index), tools.now, live=live)
+    live = (lambda: True) if run.attempts else place.watching.followed
+    prefix = step_prefix(run.id, run.epoch, index)
+    step_log = tools.open_log(tools.edge.objects, prefix, tools.now, live=live, matcher=guard.matcher)
     place.logs.callback(step_log.close)
     if not _was_parked(run, index):
         step_log.line(f"{place.step.action} (step {index + 1} of {len(run.job.steps)})")
+    outcome = _tried(place, results, step_log, tools)
+    if step_log.printed:
+        log.warning("secret printed", extra={"run": run.id, "step": index, "secrets": sorted(step_log.printed)})
+    return outcome if isinstance(outcome, Park) else guard.result(outcome, step_log.printed)
+
+
+def _tried(place: _Place, results: Mapping[str, StepResult], step_log: StepLog, tools: Tools) -> StepResult | Park:
+    started_at = tools.now()
     try:
-        return _act(tools.action(place.step.action), place, _context(place, results, step_log, tools))
+        with tools.storage.building(place.step.action, place.stopping):
+            return _act(tools.action(place.step.action), place, _context(place, results, step_log, tools))
     except LostClaim:
         step_log.line("another runner has taken this run over; this one stops here")
         raise
@@ -314,6 +366,10 @@ def _broke(place: _Place, step_log: StepLog, started_at: datetime, error: Except
     if isinstance(error, NothingToDo):
         step_log.line(f"skipped: {error}")
         return _not_passed(place, StepStatus.SKIPPED, started_at, tools.now(), error)
+    full = tools.storage.full(place.step.action, error)
+    if full and not isinstance(error, NeedsAttention):
+        step_log.line(str(error))
+        error = DiskFull(full)
     if isinstance(error, StepFailed):
         step_log.line(f"failed: {error}")
         return _not_passed(place, StepStatus.FAILED, started_at, tools.now(), error)
@@ -348,7 +404,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         journal=RunJournal(edge.store, run, place.index, tools.now),
         images=images_of(results),
         labels=labels(run, tools),
-        secret=edge.secrets.get,
+        secret=place.watching.guard.secret(edge.secrets.get, step_log.line),
         remaining_s=place.remaining_s,
         now=tools.now,
         aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region),
@@ -358,7 +414,17 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         registry=tools.registry,
         so_far=tuple(results[at] for at in sorted(results, key=int)),
         operators=tools.operators,
+        before=lambda: _before(run, place.index, edge),
     )
+
+
+def _before(run: Run, index: int, edge: Edge) -> Before | None:
+    """The suite of a step as the last run before this one left it, of the same pipeline and ref."""
+    for other in sorted(superseding.others_of(run, edge), key=lambda one: one.id, reverse=True):
+        result = other.results.get(str(index))
+        if other.id < run.id and other.job.pipeline == run.job.pipeline and result and "tests" in result.facts:
+            return Before(other.id, other.job.event.commit, result.facts["tests"])
+    return None
 
 
 def labels(run: Run, tools: Tools) -> dict[str, str]:
@@ -376,9 +442,11 @@ def _not_passed(
     place: _Place, status: StepStatus, started_at: datetime, ended_at: datetime, error: Exception
 ) -> StepResult:
     known = isinstance(error, TauError)
-    reason = str(error) if known else f"{type(error).__name__}: {error}"
+    # What is cut before its secrets are hidden may end in half of one.
+    hidden = place.watching.guard.text
+    reason = hidden(str(error) if known else f"{type(error).__name__}: {error}")
     failure = error if isinstance(error, StepFailed) else StepFailed("")
-    lines = tuple(line[:_MOST_REASON] for line in failure.lines[:_MOST_LINES])
+    lines = tuple(hidden(line)[:_MOST_REASON] for line in failure.lines[:_MOST_LINES])
     # The record has a limit, and a run that cannot be ended is worse than a mail without its details.
     facts = failure.facts if len(wire.dumps(failure.facts)) <= _MOST_FACTS else {}
     if isinstance(error, NeedsAttention):

@@ -20,14 +20,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.edge import connect
 from chalicelib.errors import StepErrored
 from chalicelib.settings import Settings
-from runner import builders, images
+from runner import builders, images, zones
 from runner.agent import Agent
+from runner.handed import Handed
 from runner.helping import Helper
+from runner.keeper import Keeper
 from runner.notice import SpotNotice
 from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.run import Tools
 from runner.signals import ENDED, HURRY, Signals
+from runner.storage import KeptStorage, Limits
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.service")
@@ -46,6 +49,7 @@ class Chosen:
         jobs: how many runs at once.
         drain_s: for how long the runs in hand may go on after a signal to stop, before they are handed back.
         spot: watch for EC2's notice that this instance is about to go.
+        limits: how much of the disk it may take.
     """
 
     pool: str
@@ -54,10 +58,15 @@ class Chosen:
     jobs: int
     drain_s: float
     spot: bool
+    limits: Limits
 
 
 class JsonLines(logging.Formatter):
-    """One line of JSON for each change of state; ids are keys."""
+    """One line of JSON for each change of state, without any secret that this process was handed; ids are keys."""
+
+    def __init__(self, handed: Handed) -> None:
+        super().__init__()
+        self._handed = handed
 
     def format(self, record: logging.LogRecord) -> str:
         extra = {name: value for name, value in vars(record).items() if name not in _PLAIN}
@@ -70,7 +79,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return self._handed.text(json.dumps(line, default=str))
 
 
 def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
@@ -79,18 +88,30 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     Raises:
         TauError: a setting is missing, the folder cannot be written, or no Docker engine answers.
     """
-    log_to_stderr()
+    handed = Handed()
+    log_to_stderr(handed)
     settings = Settings.from_env(environ)
     edge = connect(settings)
     pace = Real(edge.now)
     # Two runners may bear one name: the suffix tells them apart, and the record tells which holds what.
     runner_id = f"{chosen.name or socket.gethostname()}-{uuid4().hex[:8]}"
-    workspace = Workspace(writable(chosen.folder), edge.secrets.get, environ)
+    workspace = Workspace(writable(chosen.folder), handed.listening(edge.secrets.get), environ)
     docker = images.connect()
     builder = builders.builder(docker, environ)
     log.info("builds images", extra={"builder": builder.name, "because": builder.because})
-    operators = Operators.from_env(environ)
-    tools = Tools(edge, workspace, docker, runner_id, pace, operators=operators, builder=builder)
+    storage = KeptStorage(chosen.folder, docker, edge, pace, chosen.limits)
+    tools = Tools(
+        edge,
+        workspace,
+        docker,
+        runner_id,
+        pace,
+        operators=Operators.from_env(environ),
+        storage=storage,
+        builder=builder,
+        handed=handed,
+    )
+    zones.say_if_open()
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
     facts = {"host": socket.gethostname(), "pool": chosen.pool, "version": our_version(), "jobs": chosen.jobs}
@@ -99,14 +120,18 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     helper = Helper(edge, runner_id, lambda: {**facts, "runs": agent.running}, agent.parked, over, pace)
     # It goes on while the agent drains: for half an hour perhaps.
     helping = pace.start(helper.run, "helper")
+    keeper = Keeper(storage, agent.over, over, pace)
     pace.start(lambda: signals.ended_by(agent.serve), "agent")
+    keeping = pace.start(keeper.run, "keeper")
     if chosen.spot:
         notice = SpotNotice.from_env(environ)
         pace.start(lambda: notice.watch(pace, over, lambda _: signals.say(HURRY)), "spot")
     wait_for_the_end(agent, signals, chosen.drain_s, pace)
     over.set()
     agent.parked.set()
+    agent.over.set()
     helping.join(_LAST_LOOK_S)
+    keeping.join(_LAST_LOOK_S)
     with contextlib.suppress(ClientError, BotoCoreError):
         edge.store.forget_runner(runner_id, edge.now())
     signals.raise_what_ended_it()
@@ -150,9 +175,9 @@ def our_version() -> str:
         return "from source"
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(handed: Handed) -> None:
     """The journal's reader wants JSON lines; libraries speak only of warnings."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(handed))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("tau").setLevel(logging.INFO)

@@ -11,6 +11,7 @@ from runner.claim import Claim
 from tests.installation import NOW, event, job
 from tests.pacing import PATIENCE_S
 from tests.running import Branch, queued, tools
+from tests.sim.storage import Storage
 from tests.test_telling import DEV
 
 ANN, BEN, CAT = "ann@2pisoftware.com", "ben@2pisoftware.com", "cat@2pisoftware.com"
@@ -33,6 +34,7 @@ class Desk:
     def __init__(self, edge, folder, docker, pace):
         self.edge, self.docker, self.pace, self.clock = edge, docker, pace, pace.clock
         self.branch = Branch(folder)
+        self.storage = Storage(docker, edge, pace)
 
     def queued(self, number, planned=None, *actions):
         planned = replace(planned or job(), steps=tuple(Step(action.name, {}) for action in actions))
@@ -49,7 +51,7 @@ class Desk:
         received = self.edge.queue.receive("default", wait_s=0, hidden_s=30)
         held = self.edge.store.claim(run, "r1", NOW)
         edge = replace(self.edge, store=store(self.edge.store.table)) if store else self.edge
-        return Claim(held, received, tools(edge, self.branch, self.docker, self.pace, *actions))
+        return Claim(held, received, tools(edge, self.branch, self.docker, self.pace, *actions, storage=self.storage))
 
     def run(self, number):
         return self.edge.store.run(f"01KAQ{number:021}")

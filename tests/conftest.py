@@ -71,13 +71,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         yield cloud
 
 
-# Before pytest-xdist reads the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that asks for an engine or the cloud by a fixture bears the marker too, and the other way round.
-
-    Two processes may share the tests (`make test`): all that need the engine are one's, since they share the engine.
-    """
+    """A test that asks for an engine or the cloud by a fixture bears the marker too, and the other way round."""
     for item in items:
         names: list[str] = getattr(item, "fixturenames", [])
         if "cloud" in names:
@@ -87,8 +82,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("engine"):
             # First: a test that cannot run is left out before anything else is set up for it.
             names.insert(0, "running_engine")
-        alone = "engine" if item.get_closest_marker("engine") else item.nodeid.split("::", maxsplit=1)[0]
-        item.add_marker(pytest.mark.xdist_group(alone))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

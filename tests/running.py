@@ -20,6 +20,7 @@ from runner.context import Aws, Context
 from runner.pace import Real
 from runner.run import Tools
 from runner.stopping import Why
+from runner.storage import Storage
 from runner.workspace import Workspace
 from tests.installation import NOW
 from tests.installation import job as make_job
@@ -33,14 +34,31 @@ class Engine:
         self.api = self
         self.gone = False
         self.held = set()
-        self.image_list, self.container_list, self.network_list = {}, {}, {}
+        self.image_list, self.container_list, self.network_list, self.volume_list = {}, {}, {}, {}
         self.removed = []
+        self.base_url = "http://engine"
+        self.root = None
 
-    def add_image(self, image_id, *tags, **labels):
-        self.image_list[image_id] = {"Id": image_id, "RepoTags": list(tags) or None, "Labels": _dotted(labels)}
+    def lies_at(self, root):
+        """Its files are on this machine's disk."""
+        self.base_url, self.root = "http+docker://localhost", root
 
-    def add_container(self, name, **labels):
-        self.container_list[name] = {"Id": name, "Labels": _dotted(labels)}
+    def add_image(self, image_id, *tags, parent="", size=0, created=0, **labels):
+        self.image_list[image_id] = {
+            "Id": image_id,
+            "ParentId": parent,
+            "RepoTags": list(tags) or None,
+            "RepoDigests": None,
+            "Labels": _dotted(labels),
+            "Size": size,
+            "Created": created,
+        }
+
+    def add_container(self, name, *, image="", state="running", **labels):
+        self.container_list[name] = {"Id": name, "ImageID": image, "State": state, "Labels": _dotted(labels)}
+
+    def add_volume(self, name, **labels):
+        self.volume_list[name] = {"Name": name, "Labels": _dotted(labels)}
 
     def add_network(self, name, **labels):
         self.network_list[name] = {"Id": name, "Labels": _dotted(labels), "Driver": "bridge"}
@@ -53,14 +71,22 @@ class Engine:
             raise ImageNotFound(image_id)
         return self.image_list[image_id]
 
-    def images(self, *, filters):
+    def info(self):
+        self._answer()
+        return {"DockerRootDir": str(self.root)}
+
+    def images(self, *, all=False, filters=None):  # noqa: A002, ARG002 - the SDK's names
         self._answer()
         return _filtered(self.image_list, filters)
 
-    def containers(self, *, all, filters):  # noqa: A002 - the SDK's name
+    def containers(self, *, all, filters=None):  # noqa: A002 - the SDK's name
         self._answer()
         assert all
         return _filtered(self.container_list, filters)
+
+    def volumes(self, *, filters):
+        self._answer()
+        return {"Volumes": _filtered(self.volume_list, filters) or None}
 
     def networks(self, *, filters):
         self._answer()
@@ -74,8 +100,19 @@ class Engine:
     def remove_network(self, name):
         self._remove(self.network_list, name)
 
+    def remove_volume(self, name):
+        self._remove(self.volume_list, name)
+
     def remove_image(self, name):
+        """One name less; the image goes with its last, unless something stands on it or is made of it."""
         image_id = next((key for key, image in self.image_list.items() if name in (image["RepoTags"] or [key])), name)
+        names = self.image_list.get(image_id, {}).get("RepoTags") or []
+        if len(names) > 1:
+            self._answer()
+            names.remove(name)
+            return
+        if any(image["ParentId"] == image_id for image in self.image_list.values()) and not names:
+            raise APIError(f"conflict: {image_id} has dependent child images")
         self._remove(self.image_list, image_id)
 
     def _remove(self, things, name):
@@ -100,7 +137,13 @@ def _filtered(things, filters):
         name, equals, value = wanted.partition("=")
         return name in labels and (not equals or labels[name] == value)
 
-    return [thing for thing in things.values() if all(has(thing["Labels"], wanted) for wanted in filters["label"])]
+    wanted = filters["label"] if filters else ()
+    states = (filters or {}).get("status")
+    return [
+        thing
+        for thing in things.values()
+        if all(has(thing["Labels"], one) for one in wanted) and (not states or thing["State"] in states)
+    ]
 
 
 class Settings(pydantic.BaseModel):
@@ -185,7 +228,7 @@ class Branch(Workspace):
         return older in line and newer in line and line.index(older) <= line.index(newer)
 
 
-def tools(edge, workspace, engine, pace, *actions, runner="r1"):
+def tools(edge, workspace, engine, pace, *actions, runner="r1", storage=None):
     """What a runner has; `workspace` may be a folder, of whose branches all are gone."""
     by_name = {action.name: action for action in actions}
     return Tools(
@@ -195,6 +238,7 @@ def tools(edge, workspace, engine, pace, *actions, runner="r1"):
         runner=runner,
         pace=pace,
         action=by_name.__getitem__,
+        storage=storage or Storage(),
     )
 
 

@@ -99,6 +99,20 @@ def test_a_take_over_needs_a_beat_that_stood_still(store):
     assert (taken.epoch, taken.attempts, taken.runner) == (2, 1, "r2")
 
 
+def test_who_was_frozen_right_after_taking_over_does_not_take_the_next_ones_claim_for_his_own(store):
+    old = store.claim(queued(store), "r1", NOW)
+
+    class Frozen(Table):
+        def transact(self, actions):
+            super().transact(actions)
+            store.take_over(store.run(old.id), "r3", later(120))
+
+    frozen = Store(Frozen(store.table._client, store.table.name))
+    with pytest.raises(LostClaim, match="was taken over by another runner"):
+        frozen.take_over(old, "r2", later(60))
+    assert (store.run(old.id).epoch, store.run(old.id).runner) == (3, "r3")
+
+
 def test_a_runner_whose_claim_was_taken_over_can_write_nothing(store):
     old = store.claim(queued(store), "r1", NOW)
     store.take_over(old, "r2", later(60))

@@ -159,7 +159,7 @@ def test_one_item_that_fails_does_not_keep_the_others_waiting(edge):
 def test_a_deployment_that_a_newer_program_wrote_is_left_to_it_too(edge):
     edge.store.create_deployment(deployment(region="ap-southeast-2"))
     place = ("deployment#01X.3", "deployment")
-    edge.store.table.write(Change(place, values={"v": 2, "state": "rolling_back"}))
+    edge.store.table.write(Change(place, values={"v": 2, "state": "pondering"}))
     last = queued(edge, 9)
     tick(edge, NOW + AFTER)
     assert messages(edge) == [(last.id, 2)]

@@ -103,7 +103,11 @@ class RunRecords:
             values={**self._held(run, runner, now), "attempts": run.attempts + 1},
         )
         self._take(run, change)
-        return self.run(run.id)
+        ours = self.run(run.id)
+        if (ours.epoch, ours.runner) != (run.epoch + 1, runner):
+            # We were frozen since, for so long that somebody has taken it over from us.
+            raise LostClaim(f"run {run.id} was taken over by another runner")
+        return ours
 
     def _take(self, run: Run, change: Change) -> None:
         try:

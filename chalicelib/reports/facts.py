@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.model import StepResult
@@ -21,12 +21,23 @@ class Failure:
 
 @dataclass(frozen=True)
 class Tests:
-    """The count of a suite. `failures` may be shorter than `failed`."""
+    """The count of a suite. `failures` may be shorter than `failed`.
+
+    Args:
+        new: the names of those that fail and did not in the branch's run before.
+        still: of those that failed before too, the commit of which they failed first, or an empty text.
+        fixed: the names of those that failed before, and pass.
+        flaky: of these, those that failed on the same commit.
+    """
 
     passed: int
     failed: int
     skipped: int
     failures: tuple[Failure, ...] = ()
+    new: frozenset[str] = frozenset()
+    still: Mapping[str, str] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
+    flaky: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -55,7 +66,17 @@ def tests(steps: Iterable[StepResult]) -> Tests | None:
     """The counts of the last step that has any: `facts["tests"]`."""
     for facts in _all(steps, "tests"):
         failures = tuple(Failure(_text(item, "name"), _text(item, "message")) for item in _items(facts, "failures"))
-        return Tests(_count(facts, "passed"), _count(facts, "failed"), _count(facts, "skipped"), failures)
+        since = _part(facts, "since")
+        return Tests(
+            _count(facts, "passed"),
+            _count(facts, "failed"),
+            _count(facts, "skipped"),
+            failures,
+            new=frozenset(_texts(since, "new")),
+            still={name: commit for name, commit in _part(since, "still").items() if isinstance(commit, str)},
+            fixed=_texts(since, "fixed"),
+            flaky=_texts(since, "flaky"),
+        )
     return None
 
 
@@ -73,6 +94,18 @@ def deployment(steps: Iterable[StepResult]) -> Deployed | None:
     return None
 
 
+def printed(steps: Iterable[StepResult]) -> tuple[tuple[str, str], ...]:
+    """The secrets that outputs held, by name, with the step that printed each: `facts["printed_secrets"]`."""
+    said = [(step.action, step.facts.get("printed_secrets")) for step in steps]
+    return tuple(
+        (name, action)
+        for action, names in said
+        if isinstance(names, (list, tuple))
+        for name in names
+        if isinstance(name, str)
+    )
+
+
 def _all(steps: Iterable[StepResult], name: str) -> list[Mapping[str, Any]]:
     found = [step.facts.get(name) for step in steps]
     return [facts for facts in reversed(found) if isinstance(facts, Mapping)]
@@ -81,6 +114,16 @@ def _all(steps: Iterable[StepResult], name: str) -> list[Mapping[str, Any]]:
 def _items(facts: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     items = facts.get(name)
     return [item for item in items if isinstance(item, Mapping)] if isinstance(items, (list, tuple)) else []
+
+
+def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = facts.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _texts(facts: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    items = facts.get(name)
+    return tuple(item for item in items if isinstance(item, str)) if isinstance(items, (list, tuple)) else ()
 
 
 def _text(facts: Mapping[str, Any], name: str) -> str:

@@ -113,7 +113,9 @@ def letter(result: Result, console: Console, *, operator: bool, because: str) ->
         broke=_broke(result, console) if ours and operator else (),
         steps=_steps(shown, sentence),
         tests=_counts(tests),
-        failures=tuple(FailureLines(clean(item.name), clean_lines(item.message, 6, 160)) for item in failures),
+        failures=tuple(
+            FailureLines(_since(item.name, tests), clean_lines(item.message, 6, 160)) for item in failures if tests
+        ),
         more_failures=f"and {more} more" if more > 0 and failures else "",
         pushed=_pushed(result),
         deployment=_deployment(result),
@@ -144,6 +146,7 @@ def _about(result: Result, console: Console) -> tuple[Row, ...]:
         Row("Pipeline", clean(result.job.pipeline)),
         Row("Started", words.moment(result.started_at, console.zone)),
         Row("Took", words.duration(result.ended_at - result.started_at)),
+        *_printed(result),
     )
     return tuple(row for row in rows if row.value or row.lead)
 
@@ -158,6 +161,14 @@ def _who(result: Result) -> Row:
         return Row("Started by", "a new base image")
     verb = {EventKind.TAG_CREATED: "Tagged by", EventKind.MANUAL: "Started by"}.get(event.kind, "Pushed by")
     return Row(verb, person or "somebody whom the forge does not name")
+
+
+def _printed(result: Result) -> tuple[Row, ...]:
+    """What a step let out; the log hides it, and whatever else read that output may not."""
+    return tuple(
+        Row("Printed", f"the secret {clean(name, 80)}, by {clean(action, 40)}; the log hides it")
+        for name, action in facts.printed(result.steps)
+    )
 
 
 def _handed(result: Result) -> tuple[Row, ...]:
@@ -216,7 +227,19 @@ def _not_run(result: Result) -> list[str]:
 def _counts(tests: facts.Tests | None) -> str:
     if not tests:
         return ""
-    return f"{tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped"
+    changed = ((len(tests.new), "new"), (len(tests.fixed), "fixed"), (len(tests.flaky), "flaky"))
+    said = ", ".join(f"{count} {what}" for count, what in changed if count)
+    return f"{tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped" + (f" ({said})" if said else "")
+
+
+def _since(name: str, tests: facts.Tests) -> str:
+    """A failing test's name, and whether it is new."""
+    if name in tests.new:
+        return f"{clean(name)} (new)"
+    if name in tests.still:
+        commit = tests.still[name]
+        return f"{clean(name)} (since {words.commit(commit)})" if commit else f"{clean(name)} (as before)"
+    return clean(name)
 
 
 def _pushed(result: Result) -> tuple[Row, ...]:

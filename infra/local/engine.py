@@ -27,7 +27,7 @@ STOPPING_S = 40
 """Longer than the keeper's own patience, so that it is the keeper who ends a stubborn engine."""
 
 # As infra/code-server/docker-whole-logs.conf has it.
-_WHOLE_LOGS = dict.fromkeys(("BUILDKIT_STEP_LOG_MAX_SIZE", "BUILDKIT_STEP_LOG_MAX_SPEED"), str(2**31 - 1))
+_WHOLE_LOGS = {"BUILDKIT_STEP_LOG_MAX_SIZE": "2147483647", "BUILDKIT_STEP_LOG_MAX_SPEED": "1048576"}
 
 
 class NoEngine(NotStarted):

@@ -7,7 +7,8 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 
-DOCKERS = re.compile(r"\b(DOCKER|docker0|br-[0-9a-f]{12})\b")
+# An engine's own, and what a runner has it make or hangs into it: its networks and its zones.
+DOCKERS = re.compile(r"\b(DOCKER|docker0|br-[0-9a-f]{12}|tau-[0-9a-f]{11}|TAU-[A-Z]+)\b")
 
 
 def read() -> str:
@@ -28,7 +29,7 @@ def undo(before: str, after: str) -> list[tuple[str, ...]]:
     was = set(_lines(before))
     new = [line for line in _lines(after) if line not in was]
     rules = [(table, rule) for table, rule in new if rule.startswith("-A") and DOCKERS.search(rule)]
-    chains = [(table, rule[1:].split()[0]) for table, rule in new if rule.startswith(":DOCKER")]
+    chains = [(table, rule[1:].split()[0]) for table, rule in new if rule.startswith((":DOCKER", ":TAU-"))]
     opened = ("filter", ":FORWARD DROP") in new and ("filter", ":FORWARD DROP") not in was
     return [
         *[("iptables", "-w", "-t", table, "-D", *shlex.split(rule)[1:]) for table, rule in rules],

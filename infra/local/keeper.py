@@ -59,7 +59,7 @@ def keep(folder: Path, argv: Sequence[str], *, apart: bool) -> int:
 
 def _bridges() -> set[str]:
     """The networks that Docker made, by its names for them."""
-    return {name for _, name in socket.if_nameindex() if name == "docker0" or name.startswith("br-")}
+    return {name for _, name in socket.if_nameindex() if name == "docker0" or name.startswith(("br-", "tau-"))}
 
 
 def _other_engine() -> bool:

@@ -147,19 +147,19 @@ def builder_of(settings: Settings, context: Context) -> Builder:
 def build(settings: Settings, context: Context, tree: Tree, builder: Builder) -> str:
     """Build; the image's id. For what is raised see `Builder`."""
     commit = context.job.event.commit or ""
-    with commands.hiding(settings, context) as (hidden, secrets):
-        wanted = Wanted(
-            folder=tree.folder,
-            dockerfile=tree.dockerfile,
-            args=arguments(settings, tree.dockerfile, commit),
-            labels=image_labels(context, tree.commits),
-            target=settings.target,
-            platform=settings.platform,
-            secrets=secrets,
-            caches=caches(context),
-            from_fork=context.job.event.fork,
-        )
-        return builder.build(wanted, hidden)
+    wanted = Wanted(
+        folder=tree.folder,
+        dockerfile=tree.dockerfile,
+        args=arguments(settings, tree.dockerfile, commit),
+        labels=image_labels(context, tree.commits),
+        target=settings.target,
+        platform=settings.platform,
+        secrets=commands.secrets_of(settings, context),
+        caches=caches(context),
+        tag=f"{settings.image}:r-{context.run.lower()}",
+        from_fork=context.job.event.fork,
+    )
+    return builder.build(wanted, context)
 
 
 def caches(context: Context) -> tuple[str, ...]:

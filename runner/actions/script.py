@@ -61,6 +61,12 @@ class Settings(commands.Limited):
             raise complaint(f"{shape(self.run[0])}: on the runner, `run` begins with the name of an operators' script")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _has_services_in_a_container(self) -> Self:
+        if self.on == "runner" and self.services:
+            raise complaint("services run beside a container: leave `services` out, or `on: runner`")
+        return self
+
     @staticmethod
     def may_lack_image(form: Mapping[str, Json]) -> bool:
         """Whether the compiled settings can do without a build's image; they may name any other."""
@@ -70,13 +76,13 @@ class Settings(commands.Limited):
 def run(settings: Settings, context: Context) -> StepResult:
     """Run it, and judge by its exit code."""
     started_at = context.now()
-    with commands.hiding(settings, context) as (hidden, secrets):
-        ready = on_runner if settings.on == "runner" else in_container
-        if settings.retry == "safe":
-            with ready(settings, hidden, secrets) as enact:
-                enact(context.stopping)
-        else:
-            once(settings, hidden, lambda: ready(settings, hidden, secrets))
+    secrets = commands.secrets_of(settings, context)
+    ready = on_runner if settings.on == "runner" else in_container
+    if settings.retry == "safe":
+        with ready(settings, context, secrets) as enact:
+            enact(context.stopping)
+    else:
+        once(settings, context, lambda: ready(settings, context, secrets))
     return StepResult("script", StepStatus.PASSED, started_at, context.now())
 
 
@@ -92,7 +98,7 @@ def in_container(settings: Settings, context: Context, secrets: Mapping[str, str
     folder = trees.PLACE if tree else None
     with commands.container(settings, context, settings.run, image, secrets, folder) as made:
         if tree:
-            trees.lay(tree, made, context)
+            trees.lay(tree, made.container, context)
 
         def enact(stopping: Stopping) -> None:
             judge(settings, context, commands.watch(settings, context, made, stopping, asked_grace_s=_GRACE_S))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from chalicelib.errors import StepFailed
-from chalicelib.model import StepResult, StepStatus
+from chalicelib.model import Json, StepResult, StepStatus
+from chalicelib.reports.words import duration
 from runner import commands, containers, junit
 from runner.context import Context
 from runner.fields import Words
+from runner.since import since
 
 NEEDS_IMAGE = True
 DOES = ("be tested", "in {image}")
@@ -23,18 +28,26 @@ def run(settings: Settings, context: Context) -> StepResult:
     """Run the command in a container of its own and judge by its exit code and its results."""
     started_at = context.now()
     image = context.image(settings.image)
-    with (
-        commands.hiding(settings, context) as (hidden, secrets),
-        commands.container(settings, hidden, settings.command, image, secrets) as container,
-    ):
+    secrets = commands.secrets_of(settings, context)
+    with commands.container(settings, context, settings.command, image, secrets) as made:
         context.log.line(f"$ {' '.join(settings.command)}")
-        ended = commands.watch(settings, hidden, container, context.stopping)
-        tests = results(settings, context, container)
-    judge(settings, ended, tests, context.log.tail())
-    facts = {"tests": tests.facts()} if tests else {}
-    if tests:
-        context.log.line(f"{tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped")
+        ended = commands.watch(settings, context, made, context.stopping)
+        tests = results(settings, context, made.container)
+    facts = told(tests, context) if tests else {}
+    judge(settings, ended, tests, context.log.tail(), facts)
     return StepResult("test", StepStatus.PASSED, started_at, context.now(), facts=facts)
+
+
+def told(tests: junit.Tests, context: Context) -> dict[str, Json]:
+    """The facts of a suite, which its log is told too: counts, the slowest, what is new since the run before."""
+    changed = since(tests, context.job.event.commit, context.before())
+    context.log.line(f"{tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped")
+    if tests.slowest:
+        context.log.line("slowest: " + ", ".join(f"{name} ({duration(took)})" for name, took in tests.slowest))
+    for line in changed.lines():
+        context.log.line(line)
+    facts = changed.facts()
+    return {"tests": {**tests.facts(), **({"since": facts} if facts else {})}}
 
 
 def results(settings: Settings, context: Context, container: str) -> junit.Tests | None:
@@ -53,8 +66,17 @@ def results(settings: Settings, context: Context, container: str) -> junit.Tests
         raise StepFailed(str(error), context.log.tail()) from error
 
 
-def judge(settings: Settings, ended: containers.Ended, tests: junit.Tests | None, tail: tuple[str, ...]) -> None:
+def judge(
+    settings: Settings,
+    ended: containers.Ended,
+    tests: junit.Tests | None,
+    tail: tuple[str, ...],
+    facts: Mapping[str, Json] = MappingProxyType({}),
+) -> None:
     """Nothing, or the first reason why this is not green.
+
+    Args:
+        facts: what is to be written down of the tests that failed.
 
     Raises:
         StepFailed: in the order: too slow, too much memory, failing tests, exit code, no evidence.
@@ -62,11 +84,11 @@ def judge(settings: Settings, ended: containers.Ended, tests: junit.Tests | None
     """
     commands.check_limits("the tests", settings, ended, tail)
     if tests and tests.failures:
-        raise StepFailed(f"{tests.failed} of {tests.ran} tests failed", tail, {"tests": tests.facts()})
+        raise StepFailed(f"{tests.failed} of {tests.ran} tests failed{commands.meanwhile(ended)}", tail, facts)
     commands.check_code("the test command", ended, tail, evidence=tests)
     if settings.results != "none" and (tests is None or not tests.ran):
         raise StepFailed(
             f"the suite ran no test: it exited with 0, but {settings.results} holds no result"
-            " (write `results: none` if none is meant)",
+            f" (write `results: none` if none is meant){commands.meanwhile(ended)}",
             tail,
         )

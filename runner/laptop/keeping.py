@@ -7,6 +7,7 @@ from typing import Any
 
 from docker.errors import APIError
 
+from chalicelib.errors import StepErrored
 from runner import images
 
 REPOSITORY = "tau-kept"
@@ -45,3 +46,15 @@ def forget(docker: Any, copies: list[str]) -> None:
     for copy in copies:
         with images.answering():
             docker.api.remove_image(copy)
+
+
+def forget_older_images(docker: Any, system: str, lock: str, run: str) -> None:
+    """Keep the newest image of a lock (a branch of a pipeline), which is the next build's cache; older ones go."""
+    labels = [f"tau.{name}={images.label_value(value)}" for name, value in (("system", system), ("lock", lock))]
+    with images.answering():
+        older = [one for one in docker.api.images(filters={"label": labels}) if one["Labels"].get("tau.run") != run]
+    for image in older:
+        for name in image["RepoTags"] or [image["Id"]]:
+            # In use by a container: it stays until the next time.
+            with contextlib.suppress(StepErrored), images.answering():
+                docker.api.remove_image(name if name != "<none>:<none>" else image["Id"])

@@ -23,10 +23,11 @@ from chalicelib.model import Job, Run, RunState
 from chalicelib.starting import Wish
 from runner import builders, images
 from runner.building import seconds
+from runner.handed import Handed
 from runner.laptop import alone, jobs, keeping
 from runner.laptop.screen import Screen, summary
 from runner.laptop.stand_ins import Copy, StandIns
-from runner.leftovers import forget_older_images, reap
+from runner.leftovers import reap
 from runner.made import built
 from runner.pace import Real
 from runner.run import Ended, Halted, Outcome, Parked, Tools, enact, tried_once
@@ -126,13 +127,14 @@ def _run(asked: Asked, environ: Mapping[str, str], output: IO[bytes], say: Say, 
         reap(docker, edge.settings.system, _of_nobody)
         run = tried_once(_new(job))
         kept = keeping.Keeping(docker, run.id)
-        screen = Screen(output)
+        screen, handed = Screen(output), Handed()
         tools = Tools(
             edge,
-            Workspace(asked.folder, edge.secrets.get, environ),
+            Workspace(asked.folder, handed.listening(edge.secrets.get), environ),
             kept if asked.keep else docker,
             socket.gethostname(),
             open_log=screen.open_log,
+            handed=handed,
             builder=builders.builder(docker, environ),
         )
         outcome = enact(run, tools, stopping)
@@ -140,7 +142,7 @@ def _run(asked: Asked, environ: Mapping[str, str], output: IO[bytes], say: Say, 
         if isinstance(outcome, Ended) and outcome.state is RunState.PASSED:
             keeping.forget(docker, kept.copies)
             kept.copies.clear()
-        forget_older_images(docker, edge.settings.system, job.lock, run.id)
+        keeping.forget_older_images(docker, edge.settings.system, job.lock, run.id)
     return Done(run, outcome, tuple(kept.copies))
 
 

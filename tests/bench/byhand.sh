@@ -3,13 +3,14 @@
 #
 #   byhand.sh URL BRANCH IMAGE TEST_COMMAND TAG...
 #
-# $DOCKER is the client to use. The builder is the classic one, as the runner's. What the commands print goes to stderr.
+# $DOCKER is the client to use. The builder is the classic one, with BUILDKIT=1 the other. What the commands print goes to
+# stderr.
 # ISOLATED=1 tests as the runner does: without a network, within limits, without privileges, the results fetched.
 set -euo pipefail
 url=$1 branch=$2 image=$3 suite=$4
 shift 4
 docker=${DOCKER:-docker}
-export DOCKER_BUILDKIT=0
+export DOCKER_BUILDKIT=${BUILDKIT:-0}
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -88,7 +88,7 @@ class Storm:
                 sending = beside.submit(self._send)
                 services.tend_until(sending.done, self.kill_every_s, _LOOK_S)
                 sending.result()
-            waiting = _Waiting(self.world, self._promised(), hurried=self.hurried)
+            waiting = Waiting(self.world, self._promised(), hurried=self.hurried)
             services.tend_until(waiting.is_over, self.kill_every_s, _LOOK_S)
             self.seconds = time.monotonic() - began_s
             self._calm(services)
@@ -125,7 +125,7 @@ class Storm:
         return {run for _, answered in self.answers for run in runs_of(answered)}
 
 
-class _Waiting:
+class Waiting:
     """For the runs that are not over yet, as long as anything moves."""
 
     def __init__(self, world, runs, *, hurried):

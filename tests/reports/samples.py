@@ -126,6 +126,11 @@ FAILED = result(
                         "message": "ValueError: DateTime::__construct(): Failed to parse time string (null)",
                     },
                 ],
+                "since": {
+                    "new": ["TaskListTest::testOverdueTasksComeFirst"],
+                    "still": {"TaskListTest::testATaskWithoutADateIsNeverOverdue": "8c01d2e" + "0" * 33},
+                    "fixed": ["TaskTest::testATaskIsDone"],
+                },
             }
         },
     ),

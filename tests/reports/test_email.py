@@ -118,6 +118,12 @@ def test_failing_tests_of_an_earlier_step_are_not_blamed_for_a_later_one(samples
     assert "The step push failed: the tag is not allowed." in render(result, to=ALICE, console=CONSOLE).text
 
 
+def test_a_secret_that_a_step_printed_is_named_with_the_step(samples):
+    step = replace(samples.BUILD, facts={"printed_secrets": ["chat-token"]})
+    text = render(samples.result("passed", 9, step), to=ALICE, console=CONSOLE).text
+    assert "  Printed     the secret chat-token, by build; the log hides it\n" in text
+
+
 def test_without_commit_pusher_steps_or_facts_there_is_still_a_mail(samples):
     event = replace(
         samples.EVENT,
@@ -136,7 +142,12 @@ def test_without_commit_pusher_steps_or_facts_there_is_still_a_mail(samples):
 
 
 @pytest.mark.parametrize(
-    "facts", [{"tests": 3, "pushed": "x", "deployment": [1]}, {"tests": {"failures": {}, "failed": "2"}}]
+    "facts",
+    [
+        {"tests": 3, "pushed": "x", "deployment": [1]},
+        {"tests": {"failures": {}, "failed": "2"}},
+        {"printed_secrets": 3},
+    ],
 )
 def test_facts_of_another_shape_are_left_out(samples, facts):
     step = replace(samples.BUILD, facts=facts)

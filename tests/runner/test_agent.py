@@ -92,6 +92,7 @@ def test_a_run_that_parks_is_left_waiting_and_its_message_deleted(edge, agent_of
     assert (parked.state, parked.waiting_for, parked.due_at) == (RunState.WAITING, WaitingFor.ENVIRONMENT, later(20))
     assert in_queue(edge) == 0
     assert agent.parked.is_set(), "the helper looks what is due next"
+    assert agent.over.is_set(), "the keeper looks what is left"
     assert ses.told == []
 
 

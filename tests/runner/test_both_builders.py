@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.errors import StepErrored, StepFailed
-from runner import builders, leftovers
+from runner import builders
 from runner.actions import build
 from runner.classic import Classic
+from runner.inventory import inventory
+from runner.retention import Known
 from runner.stopping import Stopped, Stopping, Why
-from tests.installation import event, job
+from tests.installation import NOW, event, job
 from tests.runner.trees_to_build import APP, dockerfile, nothing_runs, settings, tree
 from tests.running import context, stopping_soon, within
 
@@ -179,14 +181,25 @@ def test_one_stage_of_several_bears_the_labels_too(lab, made):
 
 
 @pytest.mark.engine
-def test_a_branch_with_an_odd_name_breaks_no_dockerfile_and_its_image_is_found_again(lab, made):
-    lock = 'cmfive-dev/x/refs/heads/"$(id)\\`#1` caf\u00e9=%41'
+def test_a_branch_with_an_odd_name_breaks_no_dockerfile_and_its_image_is_found_again(lab, made, builder):
+    lock = f'{builder.name}/x/refs/heads/"$(id)\\`#1` caf\u00e9=%41'
     odd = replace(job(event=event(name='"$(id)\\ caf\u00e9')), lock=lock)
     held, result = made({"Dockerfile": dockerfile(lab, "RUN true")}, job=odd)
-    leftovers.forget_older_images(lab.client, lab.system, lock, held.run)
-    assert lab.client.images.get(result.facts["image"]["id"])
-    leftovers.forget_older_images(lab.client, lab.system, lock, "another run")
-    assert lab.client.api.images(name=IMAGE) == []
+    (found,) = inventory(lab.client, lab.system, lambda _: Known(), NOW, lock).images
+    assert (found.id, found.run, found.names) == (result.facts["image"]["id"], held.run, (TAG,))
+
+
+@pytest.mark.engine
+def test_what_a_build_that_breaks_leaves_is_known_to_be_ours_and_the_next_one_goes_on_from_it(lab, made):
+    made({"Dockerfile": dockerfile(lab, "RUN echo a >/marked", "RUN true")})
+    before = {image["Id"] for image in lab.client.api.images(all=True)}
+    with pytest.raises(StepFailed):
+        made({"Dockerfile": dockerfile(lab, "RUN echo a >/marked", "RUN echo b >/broken", "RUN exit 1")})
+    left = {image["Id"] for image in lab.client.api.images(all=True)} - before
+    there = inventory(lab.client, lab.system, lambda _: Known(), NOW).images
+    assert left == {image.id for image in there if image.is_layer} - before
+    again, _ = made({"Dockerfile": dockerfile(lab, "RUN echo a >/marked", "RUN echo b >/broken")})
+    assert len(re.findall("Using cache|CACHED", again.log.text)) >= 2
 
 
 @pytest.mark.engine
@@ -198,7 +211,7 @@ def test_a_dockerfile_and_a_context_may_lie_deeper_in_the_tree(lab, made):
 
 @pytest.mark.engine
 @pytest.mark.parametrize(
-    "command", ["sleep 60", "while true; do echo still here; sleep 0.1; done"], ids=["silent", "noisy"]
+    "command", ["sleep 61", "while true; do echo still here; sleep 0.1; done"], ids=["silent", "noisy"]
 )
 def test_a_build_without_end_is_ended_at_the_runs_deadline(lab, made, command):
     until = time.monotonic() + 1

@@ -82,8 +82,8 @@ def test_a_mail_that_is_not_sent_costs_no_verdict_and_keeps_no_message(desk, ses
 
 def test_older_images_of_the_branch_go_when_a_newer_one_is_there(desk, docker):
     labels = {"tau_system": "tau-test", "tau_lock": job().lock}
-    docker.add_image("sha256:old", "2pisoftware/cmfive-dev:r-old", tau_run="01OLD", **labels)
-    docker.add_image("sha256:other", "x", tau_run="01OLD", tau_system="tau-test", tau_lock="another branch")
+    docker.add_image("sha256:old", "2pisoftware/cmfive-dev:r-01aold", tau_run="01AOLD", **labels)
+    docker.add_image("sha256:other", "x:r-01aold", tau_run="01AOLD", tau_system="tau-test", tau_lock="another branch")
     desk.claim(1, Action("build", built(docker, "sha256:new"))).enact()
     assert sorted(docker.image_list) == ["sha256:new", "sha256:other"]
 
@@ -104,7 +104,7 @@ def test_the_image_of_the_run_that_got_the_lock_in_between_stays(desk, docker):
 
 
 def test_a_run_that_built_nothing_lets_the_older_images_be(desk, docker):
-    docker.add_image("sha256:old", "x", tau_run="01OLD", tau_system="tau-test", tau_lock=job().lock)
+    docker.add_image("sha256:old", "x", tau_run="01AOLD", tau_system="tau-test", tau_lock=job().lock)
     desk.claim(1, Action("build", StepFailed("no"))).enact()
     assert list(docker.image_list) == ["sha256:old"]
 

@@ -242,9 +242,39 @@ def test_a_container_has_no_privileges_no_socket_and_limits(lab, wanted):
     assert host["PidsLimit"] == 4096
     assert host["CapDrop"] == ["ALL"]
     assert host["CpuShares"] == 512
-    assert host["Ulimits"] == [{"Name": "nofile", "Soft": 16384, "Hard": 16384}]
+    assert host["NanoCpus"] == 0
+    assert {one["Name"]: (one["Soft"], one["Hard"]) for one in host["Ulimits"]} == {
+        "nofile": (16384, 16384),
+        "fsize": (10 * 1024**3, 10 * 1024**3),
+    }
     assert known["Mounts"] == []
     assert known["Config"]["Labels"]["tau.kind"] == "step"
+
+
+def test_a_fork_bomb_ends_at_its_limit_and_not_at_the_machines(lab, wanted):
+    script = "i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done; echo all"
+    ended, text, known = ran(lab, wanted("sh", "-c", script, processes=20))
+    assert known["HostConfig"]["PidsLimit"] == 20
+    assert (ended.code != 0, "all" in text) == (True, False)
+    assert "can't fork" in text
+
+
+def test_a_file_that_would_fill_the_disk_is_not_begun(lab, wanted):
+    ended, text, _ = ran(lab, wanted("sh", "-c", "fallocate -l 1099511627776 /big; ls -l /big; exit 3"))
+    assert ended.code == 3
+    assert "ile size limit exceeded" in text
+
+
+def test_many_files_that_fill_the_disk_are_stopped_with_their_reason(lab, wanted):
+    script = "i=0; while true; do dd if=/dev/zero of=/f$i bs=1M count=8 2>/dev/null; i=$((i+1)); sleep 0.2; done"
+    with within(20):
+        ended = watched(lab, lab.client, wanted("sh", "-c", script), timeout_s=60, disk_bytes=20 * 1024**2, look_s=0.5)
+    assert (ended.filled, ended.timed_out_s) == (True, None)
+
+
+def test_processors_are_given_where_they_are_asked_for(lab, wanted):
+    _, _, known = ran(lab, wanted("true", processors=1))
+    assert known["HostConfig"]["NanoCpus"] == 10**9
 
 
 def test_root_in_a_container_can_become_another_user_as_servers_do(lab, wanted):
@@ -257,8 +287,21 @@ def test_root_in_a_container_can_become_another_user_as_servers_do(lab, wanted):
     assert (ended.code, text.splitlines()) == (0, ["nobody", "served"])
 
 
-@pytest.mark.parametrize("script", ["mknod /tmp/null c 1 3", "chroot / true", "ping -c 1 127.0.0.1"])
-def test_root_in_a_container_makes_no_devices_no_roots_and_no_raw_sockets(lab, wanted, script):
+@pytest.mark.parametrize(
+    "script",
+    [
+        "mknod /tmp/null c 1 3",
+        "chroot / true",
+        "ping -c 1 127.0.0.1",
+        "mount -t tmpfs none /tmp",
+        "unshare -m true",
+        "nsenter -t 1 -n true",
+        "hostname other",
+        "swapoff -a /dev/sda; swapoff /etc/passwd",
+        "mount -o remount,rw /proc/sys",
+    ],
+)
+def test_root_in_a_container_makes_no_devices_no_roots_no_mounts_and_no_raw_sockets(lab, wanted, script):
     ended, text, _ = ran(lab, wanted("sh", "-c", script))
     assert ended.code != 0
     assert "ermi" in text

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.errors import NotThere
-from chalicelib.model import RunState
-from runner.following import FOLLOWED_FOR, print_log, wait_for_end
+from chalicelib.errors import BadInput, NotThere
+from chalicelib.model import RunState, StepResult, StepStatus
+from runner.following import FOLLOWED_FOR, Part, print_log, wait_for_end
 from runner.runlog import StepLog, step_prefix
 from tests.installation import NOW, installation, later
-from tests.running import queued
+from tests.running import Action, queued
 
 
 class Pace:
@@ -39,7 +39,7 @@ def edge(monkeypatch):
 
 @pytest.fixture
 def held(edge):
-    return edge.store.claim(queued(edge, 1), "r1", NOW)
+    return edge.store.claim(queued(edge, 1, Action("test")), "r1", NOW)
 
 
 @pytest.fixture
@@ -95,3 +95,64 @@ def test_a_run_that_does_not_exist_is_not_waited_for(edge, pace):
         wait_for_end(edge, "01NONE", pace)
     with pytest.raises(NotThere):
         print_log(edge, "01NONE", pace, follow=True)
+
+
+# --- step by step ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_steps(edge):
+    """A run whose second step failed; each printed a line, the second in red, with a cleared screen before it."""
+    run = queued(edge, 1, Action("build"), Action("test"), Action("script"))
+    held = edge.store.claim(run, "r1", NOW)
+    printed = (b"built\n", b"\x1b[2J\x1b[31mFAILED\x1b[0m", b"told\n")
+    for index, text in enumerate(printed):
+        log = StepLog(edge.objects, step_prefix(held.id, 1, index), lambda: NOW)
+        log.write(text)
+        log.close()
+    statuses = (StepStatus.PASSED, StepStatus.FAILED, StepStatus.PASSED)
+    results = {
+        str(index): StepResult(action, status, NOW, later(14 * (index + 1)))
+        for index, (action, status) in enumerate(zip(("build", "test", "script"), statuses, strict=True))
+    }
+    edge.store.end(held, RunState.FAILED, reason="1 failed", tell={}, now=later(60), results=results)
+    return held.id
+
+
+ON_A_TERMINAL = Part(as_stored=False)
+
+
+def test_on_a_terminal_a_line_above_each_step_says_what_became_of_it_and_nothing_harms(
+    edge, three_steps, pace, capfdbinary
+):
+    print_log(edge, three_steps, pace, follow=False, part=ON_A_TERMINAL)
+    assert capfdbinary.readouterr().out.decode() == (
+        "\x1b[1m── build (step 1 of 3): ✔ passed, 14s\x1b[0m\nbuilt\n\x1b[0m"
+        "\x1b[1m── test (step 2 of 3): ✘ failed, 28s\x1b[0m\n\x1b[31mFAILED\x1b[0m\x1b[0m\n"
+        "\x1b[1m── script (step 3 of 3): ✔ passed, 42s\x1b[0m\ntold\n\x1b[0m"
+    )
+
+
+def test_in_a_pipe_and_for_who_asks_for_it_a_log_is_as_it_is_stored(edge, three_steps, pace, capfdbinary):
+    print_log(edge, three_steps, pace, follow=False)
+    assert capfdbinary.readouterr().out == b"built\n\x1b[2J\x1b[31mFAILED\x1b[0mtold\n"
+
+
+@pytest.mark.parametrize("part", [Part(failed=True), Part(step=2)], ids=["failed", "step"])
+def test_one_step_can_be_seen_alone(edge, three_steps, pace, capfdbinary, part):
+    print_log(edge, three_steps, pace, follow=False, part=part)
+    assert capfdbinary.readouterr().out == b"\x1b[2J\x1b[31mFAILED\x1b[0m"
+
+
+def test_a_step_that_there_is_not_is_named_with_those_that_there_are(edge, three_steps, pace):
+    with pytest.raises(BadInput, match="no step 4; its steps are 1 build, 2 test, 3 script"):
+        print_log(edge, three_steps, pace, follow=False, part=Part(step=4))
+
+
+def test_a_step_that_goes_on_is_shown_as_it_comes_under_one_line(edge, held, pace, capfdbinary):
+    log = StepLog(edge.objects, step_prefix(held.id, 1, 0), lambda: NOW)
+    pace.plans[2] = lambda: (log.write(b"first "), log._flush())
+    pace.plans[4] = lambda: (log.write(b"second\n"), log.close())
+    pace.plans[6] = lambda: end(edge, held)
+    print_log(edge, held.id, pace, follow=True, part=ON_A_TERMINAL)
+    assert capfdbinary.readouterr().out.decode() == "\x1b[1m── test (step 1 of 1)\x1b[0m\nfirst second\n\x1b[0m"

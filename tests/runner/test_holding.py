@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -192,6 +193,23 @@ def test_before_an_effect_a_claim_that_another_epoch_has_is_lost_though_no_beat_
         clock.somebody_waits(BEAT_S)
         edge.store.take_over(edge.store.run(held.id), "r2", later(60))
         clock.now = later(10 * LEASE_S)
+        with pytest.raises(Stopped) as stopped:
+            stopping.check()
+        assert stopped.value.why is Why.LOST
+
+
+def test_before_an_effect_a_look_that_ended_long_ago_counts_for_nothing(edge, holding, stopping, clock):
+    """Frozen right after the beat got through: who knows what has happened since."""
+
+    class Frozen(Store):
+        def beat(self, run, now):
+            beaten = super().beat(run, now)
+            clock.now += timedelta(seconds=LEASE_S)
+            return beaten
+
+    with holding(replace(edge, store=Frozen(edge.store.table))):
+        clock.somebody_waits(BEAT_S)
+        clock.now = later(LEASE_S)
         with pytest.raises(Stopped) as stopped:
             stopping.check()
         assert stopped.value.why is Why.LOST

@@ -28,7 +28,17 @@ def test_passed_failed_errored_and_skipped_are_counted():
 
 
 def test_several_documents_are_one_suite():
-    assert read(suite(PASSED), suite(FAILED), suite()) == Counts(1, 1, 0, (("a.B.two", "1 is not 2"),))
+    tests = read(suite(PASSED), suite(FAILED), suite())
+    assert tests == Counts(1, 1, 0, (("a.B.two", "1 is not 2"),), frozenset({"a.B.one"}))
+
+
+def test_the_slowest_tests_are_named_with_their_seconds_and_quick_ones_are_not():
+    cases = [f'<testcase classname="a" name="t{number}" time="{number}.5"/>' for number in range(8)]
+    odd = [f'<testcase name="odd" time="{text}"/>' for text in ("inf", "nan", "-1", "")]
+    tests = read(suite(*cases, *odd))
+    assert tests.slowest == tuple((f"a.t{number}", number + 0.5) for number in (7, 6, 5, 4, 3))
+    assert tests.facts()["slowest"][0] == {"name": "a.t7", "seconds": 7.5}
+    assert "slowest" not in read(suite(PASSED)).facts()
 
 
 def test_suites_inside_suites_are_counted_once_as_phpunit_writes_them():
@@ -49,7 +59,9 @@ def test_a_case_that_failed_and_errored_is_one_failure():
 
 
 def test_a_case_without_a_name_or_a_message_is_counted_all_the_same():
-    assert read(suite("<testcase/>", "<testcase><failure/></testcase>")) == Counts(1, 1, 0, (("", ""),))
+    assert read(suite("<testcase/>", "<testcase><failure/></testcase>")) == Counts(
+        1, 1, 0, (("", ""),), frozenset({""})
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
+import os
+
 import pytest
 
 from chalicelib.errors import BadRecord, NotThere, StepErrored
 from chalicelib.model import RunState
-from runner import images, leftovers
+from runner import leftovers
 from tests.installation import run
 from tests.running import Engine
 
@@ -106,43 +108,87 @@ def test_an_engine_that_does_not_answer_is_named(docker):
         leftovers.reap(docker, SYSTEM, runs())
 
 
-# --- images ---------------------------------------------------------------------------------------
-
-LOCK = "cmfive-dev/github.com/2pisoftware/cmfive/refs/heads/caf\u00e9's $(id) #1"
-
-
-def add_image(docker, image_id, run_id, *tags, lock=LOCK, system=SYSTEM):
-    labels = {"tau_system": system, "tau_lock": images.label_value(lock), "tau_run": run_id}
-    docker.add_image(image_id, *tags, **labels)
+def test_a_volume_of_a_dead_claim_goes_and_one_of_anybody_else_stays(docker):
+    docker.add_volume("dead", tau_system=SYSTEM, tau_kind="volume", tau_run="01A", tau_epoch="1")
+    docker.add_volume("theirs", tau_system="another", tau_kind="volume", tau_run="01A", tau_epoch="1")
+    docker.add_volume("database")
+    assert leftovers.reap(docker, SYSTEM, runs()) == 1
+    assert list(docker.volume_list) == ["theirs", "database"]
 
 
-def test_the_newest_image_of_a_branch_stays_and_older_ones_go_whatever_the_branch_is_called(docker):
-    add_image(docker, "sha256:1", "01A", "hello:r-01a")
-    add_image(docker, "sha256:2", "01B", "hello:r-01b")
-    leftovers.forget_older_images(docker, SYSTEM, LOCK, "01B")
-    assert list(docker.image_list) == ["sha256:2"]
+# --- folders --------------------------------------------------------------------------------------
+
+RUN = "01KAQ000000000000000000001"
 
 
-def test_images_of_other_branches_and_other_systems_stay(docker):
-    add_image(docker, "sha256:1", "01A", "hello:r-01a", lock="another")
-    add_image(docker, "sha256:2", "01A", "hello:r-01a2", system="another")
-    docker.add_image("sha256:3", "postgres:16")
-    leftovers.forget_older_images(docker, SYSTEM, LOCK, "01B")
-    assert len(docker.image_list) == 3
+def folder(tmp_path, name, *files):
+    made = tmp_path / name
+    made.mkdir()
+    for file in files:
+        (made / file).parent.mkdir(parents=True, exist_ok=True)
+        (made / file).write_text("x")
+    return made
 
 
-def test_an_image_without_a_name_goes_by_its_id(docker):
-    add_image(docker, "sha256:1", "01A")
-    leftovers.forget_older_images(docker, SYSTEM, LOCK, "01B")
-    assert docker.image_list == {}
+def test_folders_of_dead_claims_go_and_one_in_hand_stays_with_whatever_else_lies_there(tmp_path):
+    for name in (f"{RUN}-1", f"{RUN}-2", "tmpindex", "notes"):
+        folder(tmp_path, name, "tree/Dockerfile")
+    assert leftovers.reap_folders(tmp_path, runs(**{RUN: running(2)})) == 1
+    assert sorted(one.name for one in tmp_path.iterdir()) == [f"{RUN}-2", "notes", "tmpindex"]
 
 
-def test_an_image_in_use_stays_until_the_next_time(docker):
-    add_image(docker, "sha256:1", "01A", "hello:r-01a")
-    add_image(docker, "sha256:2", "01A", "hello:r-01a2")
-    docker.held = {"sha256:1"}
-    leftovers.forget_older_images(docker, SYSTEM, LOCK, "01B")
-    assert list(docker.image_list) == ["sha256:1"]
+def test_the_folder_of_a_run_that_nobody_knows_is_not_ours_to_judge(tmp_path):
+    folder(tmp_path, f"{RUN}-1")
+    assert leftovers.reap_folders(tmp_path, runs(**{RUN: BadRecord("of version 2")})) == 0
+    assert leftovers.reap_folders(tmp_path, runs()) == 0
+
+
+def test_where_no_run_was_ever_worked_on_there_is_nothing_to_reap(tmp_path):
+    assert leftovers.reap_folders(tmp_path / "none", runs()) == 0
+
+
+def as_nobody(work):
+    """Whether it does so as a user without rights: root is stopped by no mode."""
+    child = os.fork()
+    if child == 0:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        os._exit(0 if work() else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_tree_that_a_build_has_closed_to_writing_goes_too(tmp_path):
+    made = folder(tmp_path, "module", "deep/er/file")
+    for path in (made / "deep" / "er" / "file", made / "deep" / "er", made / "deep", made):
+        path.chmod(0o555)
+        if os.geteuid() == 0:
+            os.chown(path, 65534, 65534)
+    tmp_path.chmod(0o777)
+    _open_ways(tmp_path)
+    assert as_nobody(lambda: leftovers.remove_tree(made))
+    assert not made.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file that is root's")
+def test_what_belongs_to_root_stays_and_keeps_no_other_folder_from_going(tmp_path):
+    roots = folder(tmp_path, f"{RUN}-1", "cache/roots")
+    (roots / "cache").chmod(0o755)
+    ours = folder(tmp_path, f"{RUN}-2", "file")
+    for path in (ours, ours / "file", roots):
+        os.chown(path, 65534, 65534)
+    tmp_path.chmod(0o777)
+    _open_ways(tmp_path)
+    assert as_nobody(lambda: leftovers.reap_folders(tmp_path, runs(**{RUN: running(3)})) == 1)
+    assert [one.name for one in tmp_path.iterdir()] == [f"{RUN}-1"]
+
+
+def _open_ways(path):
+    """Let anybody walk down to a folder of pytest's."""
+    for above in path.parents:
+        if above.stat().st_uid == os.geteuid() and "pytest" in str(above):
+            above.chmod(0o755)
 
 
 # --- the real engine ------------------------------------------------------------------------------

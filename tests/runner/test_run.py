@@ -16,10 +16,10 @@ from tests.running import Action, built, passed, queued, tools
 class World:
     """One run and what enacts it, claim after claim."""
 
-    def __init__(self, edge, folder, docker, pace, *acts, **changes):
+    def __init__(self, edge, folder, docker, pace, *acts, number=1, **changes):
         self.edge, self.docker, self.clock, self.stopping = edge, docker, pace.clock, Stopping()
         self.tools = tools(edge, folder, docker, pace, *acts)
-        self.id = queued(edge, 1, *acts, send=False, **changes).id
+        self.id = queued(edge, number, *acts, send=False, **changes).id
 
     @property
     def run(self):
@@ -475,3 +475,61 @@ def test_a_step_that_finds_nothing_to_do_ends_the_run_skipped_without_last_words
     assert (ended.state, ended.reason) == (RunState.SKIPPED, "it has no Dockerrun.aws.json")
     assert (statuses(ended), always.calls) == (["skipped"] * 3, 0)
     assert "skipped: it has no Dockerrun.aws.json" in made.log()
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+
+def test_a_secret_that_a_step_was_given_stands_nowhere_in_what_is_kept_of_the_run(world, edge):
+    edge.client("ssm").put_parameter(Name="/tau/test/secrets/chat", Value="bot:s3cret-value", Type="SecureString")
+
+    def test(context):
+        user, password = context.secret("chat").split(":")
+        context.log.write(f"login {user} s3cre".encode())
+        context.log.write(b"t-value\n")
+        context.log.line(f"$ login --password {password}")
+        raise StepFailed(f"{password} was refused", (*context.log.tail(), password), {"tests": {"message": password}})
+
+    made = world(Action("test", test))
+    ended = made.enact()
+    assert "s3cret" not in made.log() + repr(ended)
+    assert (ended.reason, ended.steps[0].lines) == ("*** was refused", ("login bot ***", "***"))
+    assert ended.steps[0].facts == {"tests": {"message": "***"}, "printed_secrets": ["chat"]}
+    assert "[tau] the secret chat was printed by this step" in made.log()
+    assert made.log().count("was printed by this step") == 1
+
+
+def test_an_error_that_nobody_foresaw_tells_no_secret_either(world, edge):
+    edge.client("ssm").put_parameter(Name="/tau/test/secrets/chat", Value="s3cret-value", Type="SecureString")
+
+    def test(context):
+        raise ValueError("x" * 980 + context.secret("chat"))
+
+    parked = world(Action("test", test)).enact()
+    assert "s3cret" not in repr(parked)
+    assert parked.park.reason.endswith("x***")
+
+
+# --- the run before ---------------------------------------------------------------------------------
+
+
+def test_a_step_gets_to_know_its_suite_of_the_branchs_run_before(edge, tmp_path, docker, pace):
+    def ended(number, facts, **changes):
+        acts = Action("lint"), Action("test")
+        run = edge.store.claim(queued(edge, number, *acts, send=False, **changes), "r1", pace.clock())
+        results = {0: passed("lint"), 1: passed("test", **facts)}
+        assert edge.store.end(run, RunState.PASSED, reason=None, tell={}, now=pace.clock(), results=results) is None
+        return run
+
+    older = {"tests": {"passed": 1, "failed": 0, "skipped": 0, "failures": []}}
+    run = ended(1, older)
+    ended(2, {})
+    steps = Step("lint", {}), Step("test", {})
+    ended(3, {"tests": {"passed": 9}}, job=replace(job(*steps), pipeline="another"))
+    look = Action("test", lambda context: passed("test", seen=[context.before().run, context.before().facts]))
+    none = Action("lint", lambda context: passed("lint", seen=context.before()))
+    made = World(edge, tmp_path, docker, pace, none, look, number=4)
+    steps = made.enact().steps
+    assert steps[0].facts == {"seen": None}
+    assert steps[1].facts["seen"][0] == run.id
+    assert steps[1].facts["seen"][1]["passed"] == 1

@@ -137,9 +137,9 @@ def test_a_hostile_branch_is_the_value_of_a_variable_and_nothing_more(step):
     assert step.log.text == f"{hostile}bin\nlink\n"
 
 
-def test_a_script_gets_the_secrets_that_it_names_and_the_log_does_not_show_them(step):
+def test_a_script_gets_the_secrets_that_it_names(step):
     step.run('echo "$TOKEN"; [ "$TOKEN" = s3cret-value ]', secrets={"TOKEN": "chat-token"})
-    assert step.log.text == "***\n"
+    assert step.log.text == "s3cret-value\n"
 
 
 # --- after a claim that died ----------------------------------------------------------------------

@@ -17,6 +17,7 @@ from chalicelib.model import RunState
 from chalicelib.queue import Queue
 from runner import service
 from runner.agent import Agent
+from runner.handed import Handed
 from runner.service import wait_for_the_end
 from runner.signals import ENDED, HURRY, STOP
 from tests.pacing import PATIENCE_S
@@ -26,7 +27,7 @@ from tests.running import tools
 def line(level=logging.INFO, message="claimed", error=None, **extra):
     record = logging.LogRecord("tau.agent", level, __file__, 1, message, None, error)
     vars(record).update(extra)
-    text = service.JsonLines().format(record)
+    text = service.JsonLines(Handed()).format(record)
     assert "\n" not in text
     return json.loads(text)
 

@@ -6,6 +6,7 @@ from runner.actions import test as action
 from runner.containers import Ended
 from runner.context import Image
 from runner.junit import Tests as Counts
+from runner.since import Before
 from tests.running import context
 
 IMAGE = "2pisoftware/cmfive-dev"
@@ -135,6 +136,14 @@ def test_an_image_that_no_step_built_is_the_codes_fault(tmp_path):
         action.run(settings, context(None, tmp_path))
 
 
+def test_what_is_new_since_the_branchs_last_run_is_in_the_log_and_in_the_facts(tmp_path):
+    then = Before("01A", "1" * 40, {"failed": 1, "failures": [{"name": "b"}]})
+    held = context(None, tmp_path, before=lambda: then)
+    facts = action.told(Counts(1, 1, 0, (("a", "no"),), frozenset({"b"}), (("b", 2.5),)), held)
+    assert facts["tests"]["since"] == {"new": ["a"], "fixed": ["b"]}
+    assert held.log.ours == ["1 passed, 1 failed, 0 skipped", "slowest: b (2s)", "newly failing: a", "fixed: b"]
+
+
 # --- the verdict ----------------------------------------------------------------------------------
 
 SETTINGS = action.Settings.model_validate({"command": ["x"], "image": "a"})
@@ -152,7 +161,14 @@ def ended(code=0, *, out_of_memory=False, timed_out_s=None):
         (ended(137, timed_out_s=60, out_of_memory=True), RED, "took longer"),
         (ended(137, out_of_memory=True), RED, "out of memory"),
         (ended(0, out_of_memory=True), GREEN, "out of memory"),
+        (Ended(137, out_of_memory=False, filled=True), RED, "filled the disk"),
+        (
+            Ended(1, out_of_memory=False, without="the service db exited with 1"),
+            RED,
+            "failed; meanwhile the service db",
+        ),
         (ended(1), RED, "1 of 2 tests failed"),
+        (ended(255), None, "exited with 255"),
         (ended(1), GREEN, "exited with 1"),
         (ended(137), GREEN, "exited with 137"),
         (ended(0), Counts(0, 0, 5, ()), "ran no test"),
@@ -175,6 +191,6 @@ def test_green_is_an_exit_code_of_zero_with_a_test_that_passed():
 
 def test_failing_tests_are_told_with_their_counts_and_the_last_lines():
     with pytest.raises(StepFailed) as said:
-        action.judge(SETTINGS, ended(1), RED, ("the last line",))
+        action.judge(SETTINGS, ended(1), RED, ("the last line",), {"tests": RED.facts()})
     assert said.value.lines == ("the last line",)
     assert said.value.facts == {"tests": RED.facts()}

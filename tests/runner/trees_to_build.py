@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -38,15 +40,23 @@ def dockerfile(lab, *lines):
 def nothing_runs(command):
     """No process of a command is left, at once or in a moment."""
     for _ in range(50):
-        if not any(command in line for line in _command_lines()):
+        if not list(_processes(command)):
             return True
         time.sleep(0.1)
     return False
 
 
-def _command_lines():
+def end_processes(command):
+    """End what is left of a command that a test has had built."""
+    for process in _processes(command):
+        os.kill(process, signal.SIGKILL)
+
+
+def _processes(command):
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue  # it has ended meanwhile
+        if command in line:
+            yield int(path.parent.name)

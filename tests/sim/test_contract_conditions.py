@@ -132,7 +132,7 @@ FALSE = [
 
 def said(condition):
     if not hasattr(condition, "_values"):
-        return getattr(condition, "name", repr(condition))
+        return getattr(condition, "name", repr(sorted(condition) if isinstance(condition, set) else condition))
     return f"{condition.expression_operator}({', '.join(map(said, condition._values))})"
 
 

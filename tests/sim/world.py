@@ -29,6 +29,7 @@ from tests.sim.people import People
 from tests.sim.pipelines import ENVIRONMENT, HOST, IMAGE, config, form, in_force
 from tests.sim.scheduler import Flag, Process, Scheduler, SimPace
 from tests.sim.scripts import Commands
+from tests.sim.storage import Storage
 
 SETTINGS = Settings("sim", "tau-sim", "tau-sim", "tau-sim", "tau@example.com", "tau-sim", lease_s=12, retry_s=5)
 LONGEST_S = 24 * 3600.0
@@ -47,6 +48,8 @@ def fate_of(label):
 
 class Quiet:
     """runner.runlog.StepLog: what a step prints decides nothing."""
+
+    printed = ()
 
     def __init__(self, *where, **how):
         pass
@@ -157,6 +160,7 @@ class World:
             action=actions,
             registry=self.cloud.registries.open,
             open_log=Quiet,
+            storage=Storage(engine, edge, pace),
         )
         agent = process.agent = Agent(tools, "default", jobs=self.jobs)
         helper = Helper(edge, process.name, dict, agent.parked, agent.stopping, pace)

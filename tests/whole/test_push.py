@@ -38,9 +38,9 @@ def test_the_image_lies_in_the_registry_under_its_tags_with_one_digest(installat
 def test_the_image_is_recorded_with_the_commit_that_it_was_made_of(installation, pushed):
     sent, run = pushed
     digest = installation.digest("develop")
-    (record,) = (item for (_, sk), item in installation.items().items() if sk == digest)
-    assert record["name"] == f"{installation.registry.host}/{IMAGE}"
-    assert (record["run"], record["commit"], record["tags"]) == (sent.run, sent.commit, {"latest", "develop"})
+    store = installation.edge.store
+    records = store.made_image(IMAGE, sent.commit), *(store.known_image(IMAGE, tag) for tag in ("latest", "develop"))
+    assert {(record.run, record.digests[installation.registry.host]) for record in records} == {(sent.run, digest)}
     assert run.results["2"].facts["digests"] == {installation.registry.host: digest}
     image = installation.docker.images.get(run.results["0"].facts["image"]["id"])
     assert image.labels["org.opencontainers.image.revision"] == sent.commit

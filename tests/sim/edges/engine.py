@@ -86,10 +86,13 @@ class MemoryEngine(Engine):
     def history(self, image_id):
         return self._point("docker.history", partial(self._history, image_id))
 
-    def images(self, *, filters):
-        return self._point("docker.images", partial(super().images, filters=filters))
+    def images(self, *, all=False, filters=None):  # noqa: A002 - the SDK's name
+        return self._point("docker.images", partial(super().images, all=all, filters=filters))
 
-    def containers(self, *, all, filters):  # noqa: A002 - the SDK's name
+    def volumes(self, *, filters):
+        return self._point("docker.volumes", partial(super().volumes, filters=filters))
+
+    def containers(self, *, all, filters=None):  # noqa: A002 - the SDK's name
         return self._point("docker.containers", partial(super().containers, all=all, filters=filters))
 
     def networks(self, *, filters):
@@ -121,7 +124,7 @@ class MemoryEngine(Engine):
         self._answer()
         if name in self.container_list:
             raise APIError(f"Conflict. The container name {name} is already in use")
-        self.container_list[name] = {"Id": name, "Labels": dict(labels)}
+        self.container_list[name] = {"Id": name, "ImageID": "", "State": "running", "Labels": dict(labels)}
 
     def _tag(self, image_id, reference):
         self._answer()
