@@ -93,7 +93,7 @@ class Given(Secrets):
 
 
 def variable(secret: str) -> str:
-    """Which variable gives a secret: `cmfive/db-password` is TAU_SECRET_CMFIVE_DB_PASSWORD."""
+    """Which variable gives a secret: `cmfive-db-password` is TAU_SECRET_CMFIVE_DB_PASSWORD."""
     return f"TAU_SECRET_{re.sub('[^A-Z0-9]', '_', secret.upper())}"
 
 

@@ -89,7 +89,8 @@ def at(job: Job, addresses: Mapping[str, str]) -> Job:
 
 def secrets(job: Job) -> frozenset[str]:
     """The names of all secrets without which a step cannot do its work."""
-    named = {name for step in job.steps for name in step.settings.get("secrets", {}).values()}
+    givers = [giver for step in job.steps for giver in (step.settings, *step.settings.get("services", {}).values())]
+    named = {name for giver in givers for name in giver.get("secrets", {}).values()}
     pushed = {host for step in job.steps if step.action in {"push", "tag"} for host in step.settings["to"]}
     return frozenset(named | {name for host in pushed if (name := job.registries.get(host))})
 

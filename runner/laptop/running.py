@@ -94,7 +94,10 @@ def run_here(asked: Asked, environ: Mapping[str, str], output: IO[bytes], say: S
             found.append(_run(asked, environ, output, say, stopping))
 
     stopping_twice = _beside(work, signals, stopping, say)
-    if stopping_twice or not found:
+    if stopping_twice:
+        return STOPPED
+    if not found:
+        say("stopped before the first step")
         return STOPPED
     _tell(found[0], seconds((datetime.now(UTC) - began).total_seconds()), say)
     outcome = found[0].outcome
