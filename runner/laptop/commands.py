@@ -44,7 +44,12 @@ def _folder() -> Path:
     help="An action whose effect is wanted; all are left out.",
 )
 @click.option("--keep", is_flag=True, help="After a failure, keep a copy of the step's container.")
-@click.option("--folder", type=click.Path(path_type=Path), default=_folder, help="Where mirrors are kept.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=_folder,
+    help="Where Tau keeps its repositories and works.  [default: ~/.cache/tau]",
+)
 @click.pass_context
 def run(
     context: click.Context,

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.errors import CannotStart, NotThere
-from chalicelib.starting import Wish
+from chalicelib.config import parse
+from chalicelib.errors import NotThere
+from chalicelib.starting import CannotStart, Wish
 from runner.compiler import compile_text
 from runner.laptop import alone, jobs
 
@@ -47,7 +48,7 @@ DEPLOY = "github.com/2pisoftware/deploy"
 
 @pytest.fixture(scope="module")
 def config():
-    return compile_text(CONFIG)
+    return parse(compile_text(CONFIG))
 
 
 def wish(pipeline="app", **more):
@@ -95,7 +96,7 @@ def test_its_repositories_are_fetched_from_elsewhere_without_a_key(config):
 
 
 def test_a_pipeline_that_is_not_there_is_missed_by_the_files_name_with_what_may_have_been_meant(config):
-    with pytest.raises(NotThere, match='my ci.yml has no pipeline ap; did you mean "app"'):
+    with pytest.raises(NotThere, match=r'my ci\.yml has no pipeline ap; did you mean "app"'):
         planned(config, pipeline="ap")
 
 

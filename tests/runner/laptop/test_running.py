@@ -135,7 +135,7 @@ def test_a_failing_test_is_exit_code_1_with_its_lines_and_a_copy_to_look_into(sa
     assert of_laptops(lab) == []
 
 
-def test_a_tree_that_cannot_be_built_at_all_is_not_the_tests_verdict(sam, lab):
+def test_a_tree_that_cannot_be_built_at_all_is_not_the_tests_verdict(sam):
     sam.write("Dockerfile", "FROM 127.0.0.1:9/nobody/nothing:1\n")
     code, said = sam.run("hello")
     assert code == 2, said
@@ -174,7 +174,7 @@ def test_ctrl_c_ends_it_within_5_s_and_leaves_nothing(sam, lab):
     assert nothing_runs("sleep 604")
 
 
-def test_an_effect_that_is_asked_for_is_had(lab, registry, sam, tmp_path):
+def test_an_effect_that_is_asked_for_is_had(sam, registry):
     ((user, password),) = registry.users.items()
     sam.config.write_text(CI_YML.format(registry=registry.host, image=sam.image))
     code, said = sam.run("hello", "--with", "push", TAU_SECRET_REGISTRY_LOGIN=f"{user}:{password}")
