@@ -24,6 +24,8 @@ _BEATS_IN_A_LEASE = 3
 # A message is hidden for longer, and more rarely: it only has to come back when nobody holds its run any more.
 _HIDDEN_LEASES = 3
 _HIDE_AGAIN_LEASES = 2
+# A look that took for too long, or after which we were frozen, says nothing: so many are tried.
+_LOOKS = 3
 LONGEST_S = 11.5 * 3600
 """A claim that lasts longer is ended: a run may take 11 hours (`tau check`), so a step of it has heeded no limit."""
 # SQS hides a message for twelve hours after it was received, whatever is asked of it. A claim that does not end though
@@ -79,13 +81,14 @@ class Holding:
 
     def _fresh(self) -> bool:
         """Whether a beat got through within half a lease, or gets through now: the other half is for the effect."""
-        if self._is_fresh():
-            return True
-        try:
-            self._beat_once()
-        except (LostClaim, ClientError, BotoCoreError):
-            return False
-        # Not if we were frozen between the beat and here.
+        for _ in range(_LOOKS):
+            if self._is_fresh():
+                return True
+            try:
+                self._beat_once()
+            except (LostClaim, ClientError, BotoCoreError):
+                return False
+        # A table that takes so long, or we are frozen again and again.
         return self._is_fresh()
 
     def _is_fresh(self) -> bool:
