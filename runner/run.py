@@ -254,7 +254,7 @@ def _steps(run: Run, tools: Tools, stopping: Stopping, watching: _Watching) -> E
     results = _still_true(run, tools)
     broken = _broken_off(results)
     end = broken and _stopped(run, broken, results, tools)
-    with tools.workspace.run_folder(f"{run.id}-{run.epoch}") as folder, ExitStack() as logs:
+    with tools.workspace.run_folder(f"{run.id}-{run.epoch}", run.job.lock) as folder, ExitStack() as logs:
         logs.callback(tools.storage.took, run, folder, results)
         for index, step in enumerate(run.job.steps):
             if str(index) in results or not should_run(when_of(step), healthy=end is None) or is_spared(step, results):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -18,6 +19,7 @@ from chalicelib.model import Source
 from chalicelib.reports.words import duration
 from chalicelib.superseding import Ancestry
 from runner import credentials, git, shell
+from runner.kept import Claimed, Entries, Shelf, cleaned
 from runner.stopping import Stopping
 
 _FETCH_S = 900
@@ -52,7 +54,7 @@ class _Damaged(StepErrored):
 
 
 class Workspace:
-    """The runner's folder: `mirrors/` are kept, `runs/<claim>` go with their claim of a run.
+    """The runner's folder: `mirrors/` and `trees/` are kept, `runs/<claim>` go with their claim of a run.
 
     Args:
         secret: value of a named secret, for the keys of repositories.
@@ -65,16 +67,20 @@ class Workspace:
         self._environ = environ
         for part in ("mirrors", "runs", "home"):
             (folder / part).mkdir(parents=True, exist_ok=True)
+        self._shelf = Shelf(folder / "trees")
+        self._claims: dict[Path, Claimed] = {}
+        credentials.remove_old(self._shelf.leavings(), _LEFT_S)
         credentials.remove_old((folder / "mirrors").glob("new-*"), _LEFT_S)
         credentials.remove_old((folder / "runs").iterdir(), _LEFT_S)
         credentials.sweep()
 
     @contextlib.contextmanager
-    def run_folder(self, claim: str) -> Iterator[Path]:
+    def run_folder(self, claim: str, lock: str | None = None) -> Iterator[Path]:
         """An empty folder, gone afterwards.
 
         Args:
             claim: one claim of a run, not the run: a claim that was lost must not remove the living one's folder.
+            lock: the run's: what is checked out in the folder is kept for the next run under it. None = it goes too.
 
         Raises:
             StepErrored: it cannot be made.
@@ -85,9 +91,12 @@ class Workspace:
             folder.mkdir()
         except OSError as error:
             raise StepErrored(f"{folder} cannot be made: {error.strerror}") from error
+        claimed = self._claims[folder] = Claimed(self._shelf, folder, lock)
         try:
             yield folder
         finally:
+            self._claims.pop(folder, None)
+            claimed.give_back()
             shutil.rmtree(folder, ignore_errors=True)
 
     def checkout(
@@ -119,12 +128,12 @@ class Workspace:
         with _locked(mirror, remaining_s):
             try:
                 commit = self._fetched(mirror, ref, commit, until)
-                self._write(mirror, commit, into)
+                self._lay(mirror, commit, into)
             except _Damaged:
                 mirror.drop()
                 # The commit that was found is kept: its tree may be half written, and another must not be laid over it.
                 commit = self._fetched(mirror, ref, commit, until)
-                self._write(mirror, commit, into)
+                self._lay(mirror, commit, into)
         return commit
 
     def ancestry(self, source: Source, ref: str, *, stopping: Stopping | None = None) -> Ancestry:
@@ -224,12 +233,51 @@ class Workspace:
         if not output.ok:
             raise _refusal(source, ref, output.complaint)
 
-    def _write(self, mirror: _Mirror, commit: str, into: Path) -> None:
+    def _lay(self, mirror: _Mirror, commit: str, into: Path) -> None:
+        claimed = next((one for one in list(self._claims.values()) if one.holds(into)), None)
+        if claimed:
+            claimed.give_back(into)
+        # What lies there is another repository's: this one's files are laid over it, and no tree is like its commit.
+        if claimed is None or _is_occupied(into):
+            self._write(mirror, commit, into)
+            return
+        try:
+            self._lay_kept(mirror, commit, into, claimed)
+        except BaseException:
+            shutil.rmtree(into, ignore_errors=True)
+            raise
+
+    def _lay_kept(self, mirror: _Mirror, commit: str, into: Path, claimed: Claimed) -> None:
+        note = claimed.take(mirror.source.clone, into)
+        entries = note.entries if note and note.commit == commit else mirror.entries(commit)
+        try:
+            missing = cleaned(into, note, entries) if note else None
+        except OSError:
+            # Something in it will not go. What is left of it goes with the run's folder, or is found by the next sweep.
+            _out_of_the_way(into)
+            missing = None
+        if missing is None or missing:
+            self._write(mirror, commit, into, missing)
+        claimed.laid(mirror.source.clone, into, commit, entries)
+
+    def _write(self, mirror: _Mirror, commit: str, into: Path, names: list[str] | None = None) -> None:
+        """Write a commit's files, or only those of these names, over what lies there."""
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder / "runs") as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             mirror.local(git.read_tree(mirror.path, commit), index)
-            mirror.local(git.checkout_index(mirror.path, into), index)
+            stdin = b"".join(os.fsencode(name) + b"\0" for name in names or ())
+            mirror.local(git.checkout_index(mirror.path, into, named=names is not None), index, stdin)
+
+
+def _is_occupied(folder: Path) -> bool:
+    return folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir())))
+
+
+def _out_of_the_way(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.rename(tempfile.mkdtemp(dir=folder.parent, prefix="left-"))
 
 
 @dataclass(frozen=True)
@@ -247,7 +295,11 @@ class _Mirror:
     stopping: Stopping
 
     def run(
-        self, argv: tuple[str, ...], timeout_s: float = _LOCAL_S, more: Mapping[str, str] | None = None
+        self,
+        argv: tuple[str, ...],
+        timeout_s: float = _LOCAL_S,
+        more: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
     ) -> shell.Output:
         """Run git; what it says of a refusal is the caller's to judge.
 
@@ -255,13 +307,14 @@ class _Mirror:
             _Damaged: it complains of the mirror itself.
             Stopped: somebody asks for it.
         """
-        output = shell.run(argv, env={**self.env, **(more or {})}, timeout_s=timeout_s, stopping=self.stopping)
+        env = {**self.env, **(more or {})}
+        output = shell.run(argv, env=env, timeout_s=timeout_s, stopping=self.stopping, stdin=stdin)
         if not output.ok and (line := _damage(output.complaint)):
             raise _Damaged(f"git's mirror on this machine is broken: {line}")
         return output
 
-    def local(self, argv: tuple[str, ...], more: Mapping[str, str] | None = None) -> shell.Output:
-        output = self.run(argv, more=more)
+    def local(self, argv: tuple[str, ...], more: Mapping[str, str] | None = None, stdin: bytes = b"") -> shell.Output:
+        output = self.run(argv, more=more, stdin=stdin)
         if not output.ok:
             raise StepErrored(f"git failed on this machine: {output.complaint}")
         return output
@@ -285,6 +338,14 @@ class _Mirror:
     def commit(self, name: str) -> str | None:
         output = self.run(git.commit_of(self.path, name))
         return output.stdout.decode().strip() if output.ok else None
+
+    def entries(self, commit: str) -> Entries:
+        found = {}
+        for line in os.fsdecode(self.local(git.tree(self.path, commit)).stdout).split("\0")[:-1]:
+            what, _, path = line.partition("\t")
+            mode, _, sha = what.split(" ")
+            found[path] = (mode, sha)
+        return found
 
     def on(self, commit: str, tip: str) -> bool:
         return self.run(git.is_ancestor(self.path, commit, tip)).ok
