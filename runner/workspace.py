@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.errors import Gone, StepErrored, StepFailed
 from chalicelib.model import Source
 from chalicelib.reports.words import duration
 from chalicelib.superseding import Ancestry
@@ -120,7 +120,8 @@ class Workspace:
             The full sha that lies there now.
 
         Raises:
-            StepFailed: the ref or the commit is gone.
+            Gone: the ref is, or the commit from it.
+            StepFailed: the ref is no commit's.
             StepErrored: the repository cannot be reached, or refuses us; its mirror is held, or broken twice.
             Stopped: somebody asks for it.
         """
@@ -329,7 +330,7 @@ class _Mirror:
             return tip
         there = self.commit(commit)
         if there is None or not self.on(there, tip):
-            raise StepFailed(
+            raise Gone(
                 f"commit {commit[:7]} is gone from {ref} of {where}:"
                 " it was rewritten or deleted after the push; push again"
             )
@@ -393,7 +394,7 @@ def _refusal(source: Source, ref: str, complaint: str) -> Exception:
     where = f"{source.forge}/{source.repository}"
     said = complaint.lower()
     if any(words in said for words in _NO_SUCH_REF):
-        return StepFailed(f"{ref} of {where} is gone: it was deleted after the push")
+        return Gone(f"{ref} of {where} is gone: it was deleted after the push")
     # What it says first is the reason; the rest is advice.
     first = complaint.splitlines()[0] if complaint else "git said nothing"
     if any(words in said for words in _NO_ACCESS):
