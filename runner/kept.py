@@ -143,8 +143,8 @@ def _hands_down(folder: str | Path) -> bool:
     """Whether files made in it inherit an access list."""
     try:
         return any(name.startswith("system.posix_acl") for name in os.listxattr(folder))
-    except OSError:
-        # A file system without lists.
+    except (OSError, AttributeError):
+        # A file system without lists, or a system without this call.
         return False
 
 

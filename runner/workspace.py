@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -16,7 +17,7 @@ from typing import IO
 
 from chalicelib.errors import Gone, StepErrored, StepFailed
 from chalicelib.model import Source
-from chalicelib.reports.words import duration
+from chalicelib.reports.words import duration, size
 from chalicelib.superseding import Ancestry
 from runner import credentials, git, shell
 from runner.kept import Claimed, Entries, Shelf, cleaned
@@ -25,11 +26,20 @@ from runner.stopping import Stopping
 _FETCH_S = 900
 _LOCAL_S = 300
 _LOCK_POLL_S = 0.1
+MOST_BYTES = 4 * 1000**3
+"""So much of a repository is fetched at once, packed, and no more."""
 # No run takes as long: what is older was left by a claim that died.
 _LEFT_S = 24 * 3600
 # What git says when a repository answers and says no; everything else is the network's fault, or ours.
 _NO_SUCH_REF = ("couldn't find remote ref", "not our ref")
-_NO_ACCESS = ("not found", "permission denied", "could not read username", "authentication failed", "access denied")
+_NO_ACCESS = (
+    "not found",
+    "permission denied",
+    "could not read username",
+    "authentication failed",
+    "access denied",
+    "returned error: 403",
+)
 # What git says when the mirror itself is broken, by a kill or a power loss in the middle of a fetch. Each holds what no
 # branch's name may hold (a blank), so no pusher can have a mirror thrown away by what he calls his branch.
 _DAMAGE = (
@@ -49,6 +59,10 @@ _DAMAGE = (
 )
 
 
+# `.git`, `..` and their like, which a hostile tree object can hold.
+_INVALID = re.compile(r"invalid path ('.*')")
+
+
 class _Damaged(StepErrored):
     """The mirror is broken. A fresh one loses nothing but the time of a fetch."""
 
@@ -59,9 +73,21 @@ class Workspace:
     Args:
         secret: value of a named secret, for the keys of repositories.
         environ: our own environment, of which git gets very little.
+        most_bytes: the largest file that a fetch may write.
     """
 
-    def __init__(self, folder: Path, secret: Callable[[str], str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        secret: Callable[[str], str],
+        environ: Mapping[str, str],
+        *,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self._most_bytes = most_bytes
+        # git limits only what is pushed to it. A laptop may have no such command.
+        has_limits = shutil.which("prlimit", path=environ.get("PATH"))
+        self._limit = ("prlimit", f"--fsize={most_bytes}") if has_limits else ()
         self._folder = folder
         self._secret = secret
         self._environ = environ
@@ -229,8 +255,16 @@ class Workspace:
             fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix="new-"))
             mirror.local(git.init(fresh))
             fresh.rename(path)
+        mirror.sweep()
         with credentials.opened(source, self._secret) as opened:
-            output = mirror.run(git.fetch(path, source.clone, ref), min(_FETCH_S, remaining_s), opened)
+            argv = (*self._limit, *git.fetch(path, source.clone, ref))
+            output = mirror.run(argv, min(_FETCH_S, remaining_s), opened)
+        if not output.ok and mirror.sweep() >= self._most_bytes:
+            # git does not say of what its child died.
+            raise StepFailed(
+                f"{source.forge}/{source.repository} is too large: to fetch {ref} takes more than"
+                f" {size(self._most_bytes)} at once. Take large files and what they were out of its history"
+            )
         if not output.ok:
             raise _refusal(source, ref, output.complaint)
 
@@ -316,6 +350,10 @@ class _Mirror:
 
     def local(self, argv: tuple[str, ...], more: Mapping[str, str] | None = None, stdin: bytes = b"") -> shell.Output:
         output = self.run(argv, more=more, stdin=stdin)
+        if not output.ok and (path := _INVALID.search(output.complaint)):
+            raise StepFailed(
+                f"the commit holds {path[1]}, which git writes into no tree: take it out of the repository"
+            )
         if not output.ok:
             raise StepErrored(f"git failed on this machine: {output.complaint}")
         return output
@@ -335,6 +373,14 @@ class _Mirror:
                 " it was rewritten or deleted after the push; push again"
             )
         return there
+
+    def sweep(self) -> int:
+        """Remove the halves that a fetch has left, as who holds the mirror may; the size of the largest."""
+        largest = 0
+        for half in (*self.path.glob("objects/pack/tmp_*"), *self.path.glob("objects/??/tmp_*")):
+            largest = max(largest, half.stat().st_size)
+            half.unlink(missing_ok=True)
+        return largest
 
     def commit(self, name: str) -> str | None:
         output = self.run(git.commit_of(self.path, name))
@@ -386,7 +432,8 @@ def _got(file: IO[str]) -> bool:
 
 def _damage(complaint: str) -> str | None:
     """The line that tells of a broken mirror; what the other side says of itself is none."""
-    ours = (line for line in complaint.splitlines() if not line.startswith("remote:"))
+    # Nor that nobody answers for a password.
+    ours = (line for line in complaint.splitlines() if not line.startswith("remote:") and "askpass" not in line)
     return next((line for line in ours if any(words in line.lower() for words in _DAMAGE)), None)
 
 
