@@ -60,8 +60,8 @@ def trigger(wish: Wish, edge: Edge, now: datetime, new_id: Callable[[datetime], 
         CannotStart: it does not say which repository, or names another one; or git allows no such ref.
     """
     config = config_in_force(edge)
-    pipeline = _pipeline(wish.pipeline, config)
-    repository = _repository(wish, pipeline)
+    pipeline = pipeline_named(wish.pipeline, config, "ci.yml, as it is in force,")
+    repository = repository_of(wish, pipeline)
     delivery_id = new_id(now)
     event = starts.started(
         pipeline,
@@ -113,16 +113,26 @@ def config_in_force(edge: Edge) -> Config:
     return parse(json.loads(edge.store.config(in_force.hash)))
 
 
-def _pipeline(name: str, config: Config) -> Pipeline:
+def pipeline_named(name: str, config: Config, where: str) -> Pipeline:
+    """The pipeline of that name.
+
+    Raises:
+        NotThere: there is none; says which are, or what may have been meant.
+    """
     by_name = {pipeline.name: pipeline for pipeline in config.pipelines}
     if name in by_name:
         return by_name[name]
     near = difflib.get_close_matches(name, by_name, 1)
     hint = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(by_name)}"
-    raise NotThere(f"ci.yml, as it is in force, has no pipeline {clean(name)}; {hint}")
+    raise NotThere(f"{where} has no pipeline {clean(name)}; {hint}")
 
 
-def _repository(wish: Wish, pipeline: Pipeline) -> str:
+def repository_of(wish: Wish, pipeline: Pipeline) -> str:
+    """`owner/name` of what is to be built.
+
+    Raises:
+        CannotStart: the pipeline is of several, and the wish names none.
+    """
     own = starts.literal_repository(pipeline)
     if own is None and wish.repository is None:
         raise CannotStart(f"{pipeline.name} is of {pipeline.repository}: say which with --repository OWNER/NAME")

@@ -17,6 +17,8 @@ from runner.collecting import FOLDER, KEEP, RESERVE, gc
 from runner.describing import schema
 from runner.explaining import explain
 from runner.imaging import images
+from runner.laptop.commands import COMMANDS as LAPTOP
+from runner.laptop.commands import ENVIRON, EXIT
 from runner.operating import COMMANDS
 from runner.planning import plan
 from runner.reconciling import reconcile
@@ -57,7 +59,7 @@ class Tau(click.Group):
             what, hint = aws_said(error)
             click.echo(f"tau: {what}: {error}", err=True)
             click.echo(hint, err=True)
-        sys.exit(1)
+        sys.exit(ctx.meta.get(EXIT, 1))
 
 
 def aws_errors() -> tuple[type[Exception], ...]:
@@ -83,9 +85,10 @@ def aws_said(error: BaseException) -> tuple[str, str]:
 def main(context: click.Context) -> None:
     """Tau: a push goes in, a tested image comes out, a tag puts it live."""
     context.obj = _edge
+    context.meta[ENVIRON] = os.environ
 
 
-for command in (*COMMANDS, *STARTING, explain, gc, images, init, plan, reconcile, schema, zones):
+for command in (*COMMANDS, *STARTING, *LAPTOP, explain, gc, images, init, plan, reconcile, schema, zones):
     main.add_command(command)
 
 

@@ -505,6 +505,11 @@ def _broken(run: Run, reason: str | None, results: Mapping[str, StepResult], too
     return Ended(RunState.ERRORED, reason, _all(run, results, now))
 
 
+def tried_once(run: Run) -> Run:
+    """The run as one that is not tried a second time: a failure of ours ends it."""
+    return replace(run, journal=(*run.journal, _entry(run, _RETRY, -1)))
+
+
 def _entry(run: Run, kind: str, index: int) -> Mapping[str, Any]:
     return {"kind": kind, "step": index, "key": "", "epoch": run.epoch}
 

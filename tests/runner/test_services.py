@@ -93,12 +93,12 @@ def test_the_healthcheck_of_an_image_is_asked_and_the_engine_does_not_ask_on(run
         container, repository=name, changes=["HEALTHCHECK --interval=30s CMD echo x >> /asked; test -e /ready"]
     )
     lab.client.api.remove_container(container)
-    starts = "sleep 1; touch /ready; sleep 1; wc -l < /asked; sleep 2; wc -l < /asked; sleep 600"
-    log = log_of(run, f"sleep 5; {SUITE}", {"db": {"image": name, "command": ["sh", "-c", starts]}})
+    starts = "sleep 1; touch /ready; sleep 4; wc -l < /asked; sleep 2; wc -l < /asked; sleep 600"
+    log = log_of(run, f"sleep 8; {SUITE}", {"db": {"image": name, "command": ["sh", "-c", starts]}})
     counted = [line.removeprefix("db | ") for line in log.ours if line.startswith("db | ")]
     assert len(counted) == 2
     assert counted[0] == counted[1] >= "2"
-    assert any(re.match(r"service db is ready after [1-3]s", line) for line in log.ours)
+    assert any(re.match(r"service db is ready after \d+s", line) for line in log.ours)
 
 
 @pytest.mark.engine

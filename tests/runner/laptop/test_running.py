@@ -1,0 +1,182 @@
+"""`tau run` as somebody calls it: a process of its own, real git, the real engine, the sample application."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from infra.local import samples
+from infra.local.cloud import ROOT
+from tests.runner.trees_to_build import nothing_runs
+
+pytestmark = pytest.mark.engine
+
+CI_YML = """\
+version: 1
+operators: [ops@2pisoftware.com]
+forges:
+  github.com: {{provider: github, clone: "http://127.0.0.1:9/{{repository}}.git", webhook: [hook-local]}}
+registries:
+  "{registry}": {{credentials: registry-login}}
+pipelines:
+  hello:
+    repository: github.com/2pisoftware/hello
+    trigger: {{push: [develop]}}
+    steps:
+      - build: {{image: {image}}}
+      - test: {{command: [/opt/testrunner/run], results: "/results/*.xml", timeout: 2m}}
+      - push: {{to: ["{registry}"], tags: [latest]}}
+    notify: {{to: [pusher], on: always}}
+  secretive:
+    repository: github.com/2pisoftware/hello
+    trigger: {{push: [develop]}}
+    steps:
+      - build: {{image: {image}}}
+      - test: {{command: [sh, -c, "echo it is $KEY"], secrets: {{KEY: hello-key}}, results: none, timeout: 2m}}
+"""
+
+
+class Developer:
+    """Somebody with a working copy of the sample application, in which everything is committed."""
+
+    def __init__(self, lab, folder, registry="127.0.0.1:9"):
+        self.image = lab.name("laptop")
+        self.copy = folder / "hello"
+        self.config = folder / "ci.yml"
+        self.config.write_text(CI_YML.format(registry=registry, image=self.image))
+        self._folder = folder
+        for path, text in samples.hello().items():
+            self.write(path, text.replace(samples.BASE_IMAGE, lab.base))
+        (self.copy / "tests" / "run").chmod(0o755)
+        self.git("init", "--quiet", "-b", "develop")
+        self.commit()
+
+    def write(self, path, text):
+        file = self.copy / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def git(self, *words):
+        who = ("-c", "user.name=Sam", "-c", "user.email=sam@2pisoftware.com")
+        return subprocess.run(("git", *who, "-C", self.copy, *words), check=True, capture_output=True, text=True).stdout
+
+    def commit(self):
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "-m", "Work")
+
+    def command(self, *words):
+        argv = (sys.executable, "-c", "from runner.cli import main; main()", "run", *words)
+        return (*argv, "--path", str(self.copy), "--config", str(self.config), "--folder", str(self._folder / "cache"))
+
+    def environment(self, **secrets):
+        return {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(self._folder), **secrets}
+
+    def run(self, *words, **secrets):
+        """The exit code, and all that was printed."""
+        done = subprocess.run(
+            self.command(*words),
+            env=self.environment(**secrets),
+            cwd=self._folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+
+@pytest.fixture
+def sam(lab, tmp_path):
+    before = {image["Id"] for image in lab.client.api.images()}
+    yield Developer(lab, tmp_path)
+    for image in lab.client.api.images():
+        for name in image["RepoTags"] or []:
+            if image["Id"] not in before and name.split(":")[0] in {lab.name("laptop"), "tau-kept"}:
+                lab.client.api.remove_image(name, force=True)
+
+
+def of_laptops(lab):
+    """The containers and networks that runs on laptops have in the engine."""
+    mine = {"label": ["tau.run"]}
+    things = [*lab.client.api.containers(all=True, filters=mine), *lab.client.api.networks(filters=mine)]
+    return [one["Id"] for one in things if one["Labels"]["tau.system"].startswith("laptop-")]
+
+
+def test_what_lies_in_the_working_copy_is_built_and_tested_and_nobody_hears_of_it(sam, lab):
+    sam.write(".gitignore", "site/private.html\n")
+    sam.write("site/private.html", "ignored")
+    sam.write("site/new.html", "not committed")
+    index, objects = (sam.copy / ".git" / "index").read_bytes(), sorted(sam.copy.glob(".git/objects/*/*"))
+
+    code, said = sam.run("hello")
+
+    assert code == 0, said
+    assert "left out: push (127.0.0.1:9); --with push does it" in said
+    assert "3 passed, 0 failed, 0 skipped" in said
+    (name,) = (line.split()[2] for line in said.splitlines() if line.startswith("[tau] image "))
+    assert lab.client.containers.run(name, ["ls", "/www"], remove=True).split() == [b"index.html", b"new.html"]
+    assert ((sam.copy / ".git" / "index").read_bytes(), sorted(sam.copy.glob(".git/objects/*/*"))) == (index, objects)
+    assert of_laptops(lab) == []
+
+
+def test_a_failing_test_is_exit_code_1_with_its_lines_and_a_copy_to_look_into(sam, lab):
+    sam.write("site/index.html", "<h1>Goodbye</h1>")
+
+    code, said = sam.run("hello", "--keep")
+
+    assert code == 1, said
+    assert "the page greets the world: wanted 'Hello, world', got 'Goodbye'" in said
+    (copy,) = (line.split("`")[3].split()[-1] for line in said.splitlines() if line.startswith("[tau] kept: "))
+    assert lab.client.containers.run(copy, ["ls", "/results"], remove=True).split() == [b"hello.xml"]
+    assert of_laptops(lab) == []
+
+
+def test_a_tree_that_cannot_be_built_at_all_is_not_the_tests_verdict(sam):
+    sam.write("Dockerfile", "FROM 127.0.0.1:9/nobody/nothing:1\n")
+    code, said = sam.run("hello")
+    assert code == 2, said
+    assert "errored in" in said
+
+
+def test_a_secret_that_is_not_given_is_named_before_anything_begins(sam):
+    code, said = sam.run("secretive")
+    assert (code, said) == (
+        2,
+        "tau: secrets are missing: set TAU_SECRET_HELLO_KEY (hello-key) in the environment\n",
+    )
+
+
+def test_a_secret_that_is_given_reaches_the_step_and_not_the_terminal(sam):
+    code, said = sam.run("secretive", TAU_SECRET_HELLO_KEY="correct horse battery")
+    assert code == 0, said
+    assert "it is " in said
+    assert "correct horse" not in said
+
+
+def test_ctrl_c_ends_it_within_5_s_and_leaves_nothing(sam, lab):
+    sam.write("tests/run", "#!/bin/sh\necho it has begun\nexec sleep 604\n")
+    with subprocess.Popen(
+        sam.command("hello"), env=sam.environment(), cwd=sam.config.parent, stdout=subprocess.PIPE, text=True
+    ) as process:
+        lines = iter(process.stdout.readline, "")
+        assert any("it has begun" in line for line in lines)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
+        assert process.wait(10) == 130, said
+    assert time.monotonic() - began < 5
+    assert "stopped after" in said
+    assert of_laptops(lab) == []
+    assert nothing_runs("sleep 604")
+
+
+def test_an_effect_that_is_asked_for_is_had(sam, registry):
+    ((user, password),) = registry.users.items()
+    sam.config.write_text(CI_YML.format(registry=registry.host, image=sam.image))
+    code, said = sam.run("hello", "--with", "push", TAU_SECRET_REGISTRY_LOGIN=f"{user}:{password}")
+    assert code == 0, said
+    assert f"{registry.host}/{sam.image}:latest" in said
