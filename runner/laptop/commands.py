@@ -41,7 +41,7 @@ def _folder() -> Path:
     "effects",
     type=click.Choice(("push", "tag", "script")),
     multiple=True,
-    help="An action whose effect is wanted; all are left out.",
+    help="An action whose effect is wanted; without it, none is done.",
 )
 @click.option("--keep", is_flag=True, help="After a failure, keep a copy of the step's container.")
 @click.option(

@@ -14,7 +14,7 @@ CONFIG = """\
 version: 1
 operators: [ops@2pisoftware.com]
 forges:
-  github.com: {provider: github, clone: "git@github.com:{repository}.git", key: forge-key, webhook: [hook-local]}
+  github.com: {provider: github, clone: "ssh://git@github.com/{repository}.git", key: forge-key, webhook: [hook-local]}
 registries:
   registry.example.com: {credentials: registry-login}
 pipelines:
@@ -24,9 +24,7 @@ pipelines:
     steps:
       - build:
           image: 2pisoftware/app
-          dockerfile: Dockerfile
           from: {repository: github.com/2pisoftware/deploy}
-          into: src
       - test:
           command: [run]
           results: none

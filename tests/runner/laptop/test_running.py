@@ -11,6 +11,7 @@ import pytest
 from infra.local import samples
 from infra.local.cloud import ROOT
 from tests.runner.trees_to_build import nothing_runs
+from tests.whole.seen import wait_for
 
 pytestmark = pytest.mark.engine
 
@@ -180,3 +181,18 @@ def test_an_effect_that_is_asked_for_is_had(sam, registry):
     code, said = sam.run("hello", "--with", "push", TAU_SECRET_REGISTRY_LOGIN=f"{user}:{password}")
     assert code == 0, said
     assert f"{registry.host}/{sam.image}:latest" in said
+
+
+def test_ctrl_c_while_git_still_works_ends_it_too_and_says_so(sam, tmp_path):
+    begun, slow = tmp_path / "begun", tmp_path / "bin" / "git"
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\n: > {begun}\nexec sleep 606\n")
+    slow.chmod(0o755)
+    environment = sam.environment(PATH=f"{slow.parent}:{os.environ['PATH']}")
+    with subprocess.Popen(sam.command("hello"), env=environment, stdout=subprocess.PIPE, text=True) as process:
+        wait_for(begun.exists, "git to be called")
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
+        assert process.wait(10) == 130, said
+    assert said.splitlines()[-1] == "[tau] stopped before the first step"
+    assert nothing_runs("sleep 606")
