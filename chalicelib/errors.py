@@ -64,6 +64,10 @@ class StepFailed(TauError):
         self.facts = facts or {}
 
 
+class Gone(StepFailed):
+    """A ref, or a commit of it, is not at its forge any more: deleted, or rewritten by force."""
+
+
 class NothingToDo(TauError):
     """What was pushed holds nothing for this pipeline: nobody is to blame, and the run ends skipped."""
 
@@ -120,6 +124,10 @@ class Outrun(TauError):
     def __init__(self, reason: str, by: str) -> None:
         super().__init__(reason)
         self.by = by
+
+
+class Withdrawn(TauError):
+    """What this run is of was taken back before it had done anything: nobody's code said no. End cancelled."""
 
 
 class NotThere(TauError):

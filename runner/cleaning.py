@@ -23,19 +23,25 @@ log = logging.getLogger("tau.cleaning")
 
 @dataclass(frozen=True)
 class Cleaned:
-    """How many images and mirrors went, and how much of the disk they had for themselves."""
+    """How many images, mirrors and kept trees went, and how much of the disk they had for themselves."""
 
     count: int = 0
     size_bytes: int = 0
     mirrors: int = 0
+    trees: int = 0
 
     def __add__(self, other: Cleaned) -> Cleaned:
-        return Cleaned(self.count + other.count, self.size_bytes + other.size_bytes, self.mirrors + other.mirrors)
+        return Cleaned(
+            self.count + other.count,
+            self.size_bytes + other.size_bytes,
+            self.mirrors + other.mirrors,
+            self.trees + other.trees,
+        )
 
     @property
     def words(self) -> str:
         """`2 old images, 1 mirror removed (1.4 GB)`; empty where nothing went."""
-        counts = ((self.count, "old image"), (self.mirrors, "mirror"))
+        counts = ((self.count, "old image"), (self.trees, "kept tree"), (self.mirrors, "mirror"))
         what = ", ".join(counted(number, noun) for number, noun in counts if number)
         return f"{what} removed ({size(self.size_bytes)})" if what else ""
 

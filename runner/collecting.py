@@ -109,6 +109,7 @@ def stays(survey: Survey) -> Iterator[str]:
             yield f"stays, {words}: {counted(len(there), 'image')}, {size(sum(one.image.own_bytes for one in there))}"
         for reason, count in Counter(one.reason for one in there).most_common(_MOST_REASONS):
             yield f"  {count:>3}  {clean(reason, 200)}"
-    if survey.mirrors:
-        total = sum(mirror.size_bytes for mirror in survey.mirrors)
-        yield f"stays, kept until the disk is short: {counted(len(survey.mirrors), 'mirror')}, {size(total)}"
+    for amounts, noun in ((survey.trees, "tree"), (survey.mirrors, "mirror")):
+        total = sum(one.size_bytes for one in amounts)
+        if amounts:
+            yield f"stays, kept until the disk is short: {counted(len(amounts), noun)}, {size(total)}"

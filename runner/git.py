@@ -39,6 +39,7 @@ def environment(ours: Mapping[str, str], address: str, home: Path) -> dict[str, 
         "HOME": str(home),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_ATTR_NOSYSTEM": "1",
         # `workspace.py` tells git's errors apart by their English words.
         "LC_ALL": "C.UTF-8",
         "GIT_TERMINAL_PROMPT": "0",
@@ -92,9 +93,20 @@ def read_tree(mirror: Path, commit: str) -> tuple[str, ...]:
     return git(mirror, "read-tree", commit)
 
 
-def checkout_index(mirror: Path, folder: Path) -> tuple[str, ...]:
+def tree(mirror: Path, commit: str) -> tuple[str, ...]:
+    """Every file and submodule of a commit, each as `<mode> <type> <sha>`, a tab and its path, ended by a NUL."""
+    return git(mirror, "ls-tree", "-r", "-z", "--full-tree", commit)
+
+
+def checkout_index(mirror: Path, folder: Path, *, named: bool = False) -> tuple[str, ...]:
+    """Write the index into a folder.
+
+    Args:
+        named: only the files that standard input names, each ended by a NUL.
+    """
+    which = ("-z", "--stdin") if named else ("--all",)
     # `-c` comes before git's own verbs; a bare mirror has no work tree unless it is told that it is none.
-    argv = git(mirror, f"--work-tree={folder}", "checkout-index", "--all", "--force", "--quiet")
+    argv = git(mirror, f"--work-tree={folder}", "checkout-index", *which, "--force", "--quiet")
     return ("git", "-c", "core.bare=false", *argv[1:])
 
 

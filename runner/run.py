@@ -13,7 +13,17 @@ from typing import Any
 
 from chalicelib import pinning, revalidating, superseding, wire
 from chalicelib.edge import Edge
-from chalicelib.errors import DiskFull, LostClaim, NeedsAttention, NothingToDo, Outrun, StepFailed, TauError
+from chalicelib.errors import (
+    DiskFull,
+    Gone,
+    LostClaim,
+    NeedsAttention,
+    NothingToDo,
+    Outrun,
+    StepFailed,
+    TauError,
+    Withdrawn,
+)
 from chalicelib.globs import matches
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
@@ -176,6 +186,8 @@ def _enacted(run: Run, tools: Tools, stopping: Stopping, watching: _Watching) ->
         return Halted(stopped.why, "; ".join(getattr(stopped, "__notes__", ())))
     except Outrun as outrun:
         return Replaced(outrun.by, str(outrun), for_good=True)
+    except Withdrawn as withdrawn:
+        return Ended(RunState.CANCELLED, str(withdrawn), _all(run, {}, tools.now()))
     except StepFailed as error:
         # Before the first step: the ref of which it was to build the newest commit is gone.
         return Ended(RunState.FAILED, str(error), _all(run, run.results, tools.now()))
@@ -254,7 +266,7 @@ def _steps(run: Run, tools: Tools, stopping: Stopping, watching: _Watching) -> E
     results = _still_true(run, tools)
     broken = _broken_off(results)
     end = broken and _stopped(run, broken, results, tools)
-    with tools.workspace.run_folder(f"{run.id}-{run.epoch}") as folder, ExitStack() as logs:
+    with tools.workspace.run_folder(f"{run.id}-{run.epoch}", run.job.lock) as folder, ExitStack() as logs:
         logs.callback(tools.storage.took, run, folder, results)
         for index, step in enumerate(run.job.steps):
             if str(index) in results or not should_run(when_of(step), healthy=end is None) or is_spared(step, results):
@@ -349,6 +361,9 @@ def _tried(place: _Place, results: Mapping[str, StepResult], step_log: StepLog, 
     except Outrun as outrun:
         step_log.line(f"superseded: {outrun}")
         raise
+    except Withdrawn as withdrawn:
+        step_log.line(f"cancelled: {withdrawn}")
+        raise
     except Stopped:
         step_log.line("stopped")
         raise
@@ -395,9 +410,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         index=place.index,
         job=run.job,
         folder=place.folder,
-        checkout=lambda name, ref, commit, into: tools.workspace.checkout(
-            sources[name], ref, commit, into, remaining_s=place.remaining_s(), stopping=place.stopping
-        ),
+        checkout=_checkout(place, results, tools),
         archive=lambda name, commit: tools.workspace.archive(sources[name], commit),
         docker=tools.docker,
         log=step_log,
@@ -416,6 +429,25 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         operators=tools.operators,
         before=lambda: _before(run, place.index, edge),
     )
+
+
+def _checkout(
+    place: _Place, results: Mapping[str, StepResult], tools: Tools
+) -> Callable[[str, str, str | None, Path], str]:
+    sources, event = place.run.job.sources, place.run.job.event
+
+    def checkout(name: str, ref: str, commit: str | None, into: Path) -> str:
+        try:
+            return tools.workspace.checkout(
+                sources[name], ref, commit, into, remaining_s=place.remaining_s(), stopping=place.stopping
+            )
+        except Gone as gone:
+            # After its first step it has begun, and what ci.yml wants after a failure is to be done.
+            if results or (name, ref, commit) != (place.run.job.source.name, event.ref or "HEAD", event.commit):
+                raise
+            raise Withdrawn(str(gone)) from gone
+
+    return checkout
 
 
 def _before(run: Run, index: int, edge: Edge) -> Before | None:

@@ -20,7 +20,7 @@ from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import Run, Step, StepResult, WaitingFor
 from chalicelib.records.dead import LetterState, letter_of_run
 from chalicelib.reports.words import duration
-from runner import images, leftovers
+from runner import images, kept, leftovers
 from runner.cleaning import Cleaned, Cleaner
 from runner.context import Park
 from runner.disk import Amount, Need, Needs, Room, fullest, needed, room, tells_of_full_disk, used, wanting, with_need
@@ -115,6 +115,7 @@ class Survey:
     verdicts: tuple[Verdict, ...]
     mirrors: tuple[Amount, ...]
     rooms: tuple[Room, ...]
+    trees: tuple[Amount, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class KeptStorage(Storage):
         return None
 
     def _make_room(self, need: Need) -> Cleaned:
-        """Where it is short: dead claims' folders, then images that nothing needs, then mirrors."""
+        """Where it is short: dead claims' folders, then images that nothing needs, then kept trees, then mirrors."""
         cleaned = Cleaned()
         try:
             leftovers.reap_folders(self._folder / "runs", self._edge.store.run)
@@ -190,7 +191,18 @@ class KeptStorage(Storage):
         except (StepErrored, ClientError, BotoCoreError) as error:
             # What is gone, engine or records, is the next step's to tell.
             log.warning("not all the room is made", extra={"error": str(error)})
-        return cleaned + self._drop_mirrors(need)
+        return cleaned + self._drop_trees(need) + self._drop_mirrors(need)
+
+    def _drop_trees(self, need: Need) -> Cleaned:
+        cleaned = Cleaned()
+        for tree in kept.kept(self._folder / "trees"):
+            if not self._wanting_of_folder(need):
+                break
+            size_bytes = kept.drop(tree)
+            if size_bytes:
+                log.info("tree removed", extra={"folder": str(tree.path), "size_bytes": size_bytes})
+                cleaned += Cleaned(trees=1, size_bytes=size_bytes)
+        return cleaned
 
     def _drop_mirrors(self, need: Need) -> Cleaned:
         cleaned = Cleaned()
@@ -332,7 +344,8 @@ class KeptStorage(Storage):
         folders = leftovers.left_folders(self._folder / "runs", find)
         rooms = tuple(one for one in self._rooms() if one)
         sizes = tuple(used(mirror.path) for mirror in mirrors(self._folder / "mirrors"))
-        return Survey((*dead, *folders), self._cleaner.verdicts(), sizes, rooms)
+        trees = tuple(used(tree.path) for tree in kept.kept(self._folder / "trees"))
+        return Survey((*dead, *folders), self._cleaner.verdicts(), sizes, rooms, trees)
 
     # --- what runs needed -----------------------------------------------------------------------------
 

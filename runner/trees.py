@@ -9,6 +9,7 @@ from pathlib import Path
 from chalicelib.model import Source
 from runner import images
 from runner.context import Context
+from runner.remarks import remarks
 
 PLACE = "/tau/tree"
 """Where it lies in the container, and where the command starts."""
@@ -21,6 +22,8 @@ def check_out(source: Source, context: Context) -> Path:
     folder, event = context.folder / f"tree-{context.index}", context.job.event
     found = context.checkout(source.name, event.ref or "HEAD", event.commit, folder)
     context.log.line(f"checked out {source.name} at {found[:7]}")
+    for remark in remarks(folder, source.name):
+        context.log.line(remark)
     return folder
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import os
+import re
 import shutil
 import tempfile
 import time
@@ -13,21 +15,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from chalicelib.errors import StepErrored, StepFailed
+from chalicelib.errors import Gone, StepErrored, StepFailed
 from chalicelib.model import Source
-from chalicelib.reports.words import duration
+from chalicelib.reports.words import duration, size
 from chalicelib.superseding import Ancestry
 from runner import credentials, git, shell
+from runner.kept import Claimed, Entries, Shelf, cleaned
 from runner.stopping import Stopping
 
 _FETCH_S = 900
 _LOCAL_S = 300
 _LOCK_POLL_S = 0.1
+MOST_BYTES = 4 * 1000**3
+"""So much of a repository is fetched at once, packed, and no more."""
 # No run takes as long: what is older was left by a claim that died.
 _LEFT_S = 24 * 3600
 # What git says when a repository answers and says no; everything else is the network's fault, or ours.
 _NO_SUCH_REF = ("couldn't find remote ref", "not our ref")
-_NO_ACCESS = ("not found", "permission denied", "could not read username", "authentication failed", "access denied")
+_NO_ACCESS = (
+    "not found",
+    "permission denied",
+    "could not read username",
+    "authentication failed",
+    "access denied",
+    "returned error: 403",
+)
 # What git says when the mirror itself is broken, by a kill or a power loss in the middle of a fetch. Each holds what no
 # branch's name may hold (a blank), so no pusher can have a mirror thrown away by what he calls his branch.
 _DAMAGE = (
@@ -47,34 +59,54 @@ _DAMAGE = (
 )
 
 
+# `.git`, `..` and their like, which a hostile tree object can hold.
+_INVALID = re.compile(r"invalid path ('.*')")
+
+
 class _Damaged(StepErrored):
     """The mirror is broken. A fresh one loses nothing but the time of a fetch."""
 
 
 class Workspace:
-    """The runner's folder: `mirrors/` are kept, `runs/<claim>` go with their claim of a run.
+    """The runner's folder: `mirrors/` and `trees/` are kept, `runs/<claim>` go with their claim of a run.
 
     Args:
         secret: value of a named secret, for the keys of repositories.
         environ: our own environment, of which git gets very little.
+        most_bytes: the largest file that a fetch may write.
     """
 
-    def __init__(self, folder: Path, secret: Callable[[str], str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        secret: Callable[[str], str],
+        environ: Mapping[str, str],
+        *,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self._most_bytes = most_bytes
+        # git limits only what is pushed to it. A laptop may have no such command.
+        has_limits = shutil.which("prlimit", path=environ.get("PATH"))
+        self._limit = ("prlimit", f"--fsize={most_bytes}") if has_limits else ()
         self._folder = folder
         self._secret = secret
         self._environ = environ
         for part in ("mirrors", "runs", "home"):
             (folder / part).mkdir(parents=True, exist_ok=True)
+        self._shelf = Shelf(folder / "trees")
+        self._claims: dict[Path, Claimed] = {}
+        credentials.remove_old(self._shelf.leavings(), _LEFT_S)
         credentials.remove_old((folder / "mirrors").glob("new-*"), _LEFT_S)
         credentials.remove_old((folder / "runs").iterdir(), _LEFT_S)
         credentials.sweep()
 
     @contextlib.contextmanager
-    def run_folder(self, claim: str) -> Iterator[Path]:
+    def run_folder(self, claim: str, lock: str | None = None) -> Iterator[Path]:
         """An empty folder, gone afterwards.
 
         Args:
             claim: one claim of a run, not the run: a claim that was lost must not remove the living one's folder.
+            lock: the run's: what is checked out in the folder is kept for the next run under it. None = it goes too.
 
         Raises:
             StepErrored: it cannot be made.
@@ -85,9 +117,12 @@ class Workspace:
             folder.mkdir()
         except OSError as error:
             raise StepErrored(f"{folder} cannot be made: {error.strerror}") from error
+        claimed = self._claims[folder] = Claimed(self._shelf, folder, lock)
         try:
             yield folder
         finally:
+            self._claims.pop(folder, None)
+            claimed.give_back()
             shutil.rmtree(folder, ignore_errors=True)
 
     def checkout(
@@ -111,7 +146,8 @@ class Workspace:
             The full sha that lies there now.
 
         Raises:
-            StepFailed: the ref or the commit is gone.
+            Gone: the ref is, or the commit from it.
+            StepFailed: the ref is no commit's.
             StepErrored: the repository cannot be reached, or refuses us; its mirror is held, or broken twice.
             Stopped: somebody asks for it.
         """
@@ -119,12 +155,12 @@ class Workspace:
         with _locked(mirror, remaining_s):
             try:
                 commit = self._fetched(mirror, ref, commit, until)
-                self._write(mirror, commit, into)
+                self._lay(mirror, commit, into)
             except _Damaged:
                 mirror.drop()
                 # The commit that was found is kept: its tree may be half written, and another must not be laid over it.
                 commit = self._fetched(mirror, ref, commit, until)
-                self._write(mirror, commit, into)
+                self._lay(mirror, commit, into)
         return commit
 
     def ancestry(self, source: Source, ref: str, *, stopping: Stopping | None = None) -> Ancestry:
@@ -219,17 +255,64 @@ class Workspace:
             fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix="new-"))
             mirror.local(git.init(fresh))
             fresh.rename(path)
+        mirror.sweep()
         with credentials.opened(source, self._secret) as opened:
-            output = mirror.run(git.fetch(path, source.clone, ref), min(_FETCH_S, remaining_s), opened)
+            argv = (*self._limit, *git.fetch(path, source.clone, ref))
+            output = mirror.run(argv, min(_FETCH_S, remaining_s), opened)
+        if not output.ok and mirror.sweep() >= self._most_bytes:
+            # git does not say of what its child died.
+            raise StepFailed(
+                f"{source.forge}/{source.repository} is too large: to fetch {ref} takes more than"
+                f" {size(self._most_bytes)} at once. Take large files and what they were out of its history"
+            )
         if not output.ok:
             raise _refusal(source, ref, output.complaint)
 
-    def _write(self, mirror: _Mirror, commit: str, into: Path) -> None:
+    def _lay(self, mirror: _Mirror, commit: str, into: Path) -> None:
+        claimed = next((one for one in list(self._claims.values()) if one.holds(into)), None)
+        if claimed:
+            claimed.give_back(into)
+        # What lies there is another repository's: this one's files are laid over it, and no tree is like its commit.
+        if claimed is None or _is_occupied(into):
+            self._write(mirror, commit, into)
+            return
+        try:
+            self._lay_kept(mirror, commit, into, claimed)
+        except BaseException:
+            shutil.rmtree(into, ignore_errors=True)
+            raise
+
+    def _lay_kept(self, mirror: _Mirror, commit: str, into: Path, claimed: Claimed) -> None:
+        note = claimed.take(mirror.source.clone, into)
+        entries = note.entries if note and note.commit == commit else mirror.entries(commit)
+        try:
+            missing = cleaned(into, note, entries) if note else None
+        except OSError:
+            # Something in it will not go. What is left of it goes with the run's folder, or is found by the next sweep.
+            _out_of_the_way(into)
+            missing = None
+        if missing is None or missing:
+            self._write(mirror, commit, into, missing)
+        claimed.laid(mirror.source.clone, into, commit, entries)
+
+    def _write(self, mirror: _Mirror, commit: str, into: Path, names: list[str] | None = None) -> None:
+        """Write a commit's files, or only those of these names, over what lies there."""
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder / "runs") as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             mirror.local(git.read_tree(mirror.path, commit), index)
-            mirror.local(git.checkout_index(mirror.path, into), index)
+            stdin = b"".join(os.fsencode(name) + b"\0" for name in names or ())
+            mirror.local(git.checkout_index(mirror.path, into, named=names is not None), index, stdin)
+
+
+def _is_occupied(folder: Path) -> bool:
+    return folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir())))
+
+
+def _out_of_the_way(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.rename(tempfile.mkdtemp(dir=folder.parent, prefix="left-"))
 
 
 @dataclass(frozen=True)
@@ -247,7 +330,11 @@ class _Mirror:
     stopping: Stopping
 
     def run(
-        self, argv: tuple[str, ...], timeout_s: float = _LOCAL_S, more: Mapping[str, str] | None = None
+        self,
+        argv: tuple[str, ...],
+        timeout_s: float = _LOCAL_S,
+        more: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
     ) -> shell.Output:
         """Run git; what it says of a refusal is the caller's to judge.
 
@@ -255,13 +342,18 @@ class _Mirror:
             _Damaged: it complains of the mirror itself.
             Stopped: somebody asks for it.
         """
-        output = shell.run(argv, env={**self.env, **(more or {})}, timeout_s=timeout_s, stopping=self.stopping)
+        env = {**self.env, **(more or {})}
+        output = shell.run(argv, env=env, timeout_s=timeout_s, stopping=self.stopping, stdin=stdin)
         if not output.ok and (line := _damage(output.complaint)):
             raise _Damaged(f"git's mirror on this machine is broken: {line}")
         return output
 
-    def local(self, argv: tuple[str, ...], more: Mapping[str, str] | None = None) -> shell.Output:
-        output = self.run(argv, more=more)
+    def local(self, argv: tuple[str, ...], more: Mapping[str, str] | None = None, stdin: bytes = b"") -> shell.Output:
+        output = self.run(argv, more=more, stdin=stdin)
+        if not output.ok and (path := _INVALID.search(output.complaint)):
+            raise StepFailed(
+                f"the commit holds {path[1]}, which git writes into no tree: take it out of the repository"
+            )
         if not output.ok:
             raise StepErrored(f"git failed on this machine: {output.complaint}")
         return output
@@ -276,15 +368,31 @@ class _Mirror:
             return tip
         there = self.commit(commit)
         if there is None or not self.on(there, tip):
-            raise StepFailed(
+            raise Gone(
                 f"commit {commit[:7]} is gone from {ref} of {where}:"
                 " it was rewritten or deleted after the push; push again"
             )
         return there
 
+    def sweep(self) -> int:
+        """Remove the halves that a fetch has left, as who holds the mirror may; the size of the largest."""
+        largest = 0
+        for half in (*self.path.glob("objects/pack/tmp_*"), *self.path.glob("objects/??/tmp_*")):
+            largest = max(largest, half.stat().st_size)
+            half.unlink(missing_ok=True)
+        return largest
+
     def commit(self, name: str) -> str | None:
         output = self.run(git.commit_of(self.path, name))
         return output.stdout.decode().strip() if output.ok else None
+
+    def entries(self, commit: str) -> Entries:
+        found = {}
+        for line in os.fsdecode(self.local(git.tree(self.path, commit)).stdout).split("\0")[:-1]:
+            what, _, path = line.partition("\t")
+            mode, _, sha = what.split(" ")
+            found[path] = (mode, sha)
+        return found
 
     def on(self, commit: str, tip: str) -> bool:
         return self.run(git.is_ancestor(self.path, commit, tip)).ok
@@ -324,7 +432,8 @@ def _got(file: IO[str]) -> bool:
 
 def _damage(complaint: str) -> str | None:
     """The line that tells of a broken mirror; what the other side says of itself is none."""
-    ours = (line for line in complaint.splitlines() if not line.startswith("remote:"))
+    # Nor that nobody answers for a password.
+    ours = (line for line in complaint.splitlines() if not line.startswith("remote:") and "askpass" not in line)
     return next((line for line in ours if any(words in line.lower() for words in _DAMAGE)), None)
 
 
@@ -332,7 +441,7 @@ def _refusal(source: Source, ref: str, complaint: str) -> Exception:
     where = f"{source.forge}/{source.repository}"
     said = complaint.lower()
     if any(words in said for words in _NO_SUCH_REF):
-        return StepFailed(f"{ref} of {where} is gone: it was deleted after the push")
+        return Gone(f"{ref} of {where} is gone: it was deleted after the push")
     # What it says first is the reason; the rest is advice.
     first = complaint.splitlines()[0] if complaint else "git said nothing"
     if any(words in said for words in _NO_ACCESS):

@@ -21,6 +21,7 @@ from runner.classic import Classic
 from runner.context import Context
 from runner.dockerfiles import without_frontend
 from runner.fields import ArgumentName, ImageName, Platform, Repository, SecretId, SecretName, complaint
+from runner.remarks import remarks
 
 NEEDS_IMAGE = False
 DOES = ("be built", "as {image}")
@@ -190,20 +191,24 @@ def check_out(settings: Settings, context: Context, tree: Path) -> dict[str, str
     event = context.job.event
     triggering = context.job.source.name
     commits: dict[str, str] = {}
+    places: dict[str, Path] = {}
     if settings.from_:
         other = settings.from_.repository
         pinned = (context.journal.observed(f"source {other}") or {}).get("commit")
         if other == triggering and settings.from_.ref == (event.ref or "HEAD"):
             # The run is of this very repository: what it is told to be of is what it builds.
             pinned = pinned or event.commit
-        commits[other] = context.checkout(other, settings.from_.ref, pinned, tree)
+        commits[other], places[other] = context.checkout(other, settings.from_.ref, pinned, tree), tree
         if not pinned:
             context.journal.observe(f"source {other}", commit=commits[other])
     if settings.from_ is None or settings.from_.into is not None:
         into = inside(tree, settings.from_.into or ".", "into") if settings.from_ else tree
         commits[triggering] = context.checkout(triggering, event.ref or "HEAD", event.commit, into)
+        places[triggering] = into
     for repository, commit in commits.items():
         context.log.line(f"checked out {repository} at {commit[:7]}")
+        for remark in remarks(places[repository], repository):
+            context.log.line(remark)
     return commits
 
 

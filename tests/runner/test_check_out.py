@@ -30,3 +30,18 @@ def test_a_run_builds_the_commit_that_it_is_of_also_where_its_build_names_its_re
     settings = build.Settings.model_validate({"image": "2pisoftware/cmfive", "from": from_})
     assert build.check_out(settings, held, tmp_path / "tree") == {repository: expected or TIP}
     assert asked == [(repository, ref or "HEAD", expected)]
+
+
+def test_what_a_checkout_leaves_out_of_a_repository_is_said_in_the_log(tmp_path):
+    trees = {
+        APP: lambda tree: (tree / ".gitmodules").write_text('[submodule "s"]\n'),
+        OTHER: lambda tree: (tree / ".gitattributes").write_text("*.psd filter=lfs\n"),
+    }
+    held = context(None, tmp_path, job=replace(job(), event=event(commit=A)), trees=trees)
+    settings = build.Settings.model_validate(
+        {"image": "2pisoftware/cmfive", "from": {"repository": OTHER, "into": "app"}}
+    )
+    commits = build.check_out(settings, held, tmp_path / "tree")
+    assert commits == {OTHER: TIP, APP: A}
+    said = [line for line in held.log.ours if "not fetched" in line]
+    assert [line.partition(" has ")[0] for line in said] == [OTHER, APP]

@@ -37,11 +37,12 @@ def test_each_thing_that_goes_is_named_with_its_size_and_the_reason_oldest_first
 def test_what_stays_is_counted_with_its_reasons():
     live = "it is live in acme-production"
     verdicts = (verdict(1, Fate.NEEDED, live), verdict(2, Fate.NEEDED, live), verdict(3, Fate.KEPT, "the newest of x"))
-    assert list(stays(Survey((), verdicts, (Amount(1_000_000, 9), Amount(500_000, 1)), (ROOM,)))) == [
+    assert list(stays(Survey((), verdicts, (Amount(1_000_000, 9), Amount(500_000, 1)), (ROOM,), (Amount(1, 1),)))) == [
         "stays, needed: 2 images, 2.0 MB",
         f"    2  {live}",
         "stays, kept until the disk is short: 1 image, 1.0 MB",
         "    1  the newest of x",
+        "stays, kept until the disk is short: 1 tree, 1 B",
         "stays, kept until the disk is short: 2 mirrors, 1.5 MB",
     ]
 

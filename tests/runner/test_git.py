@@ -65,7 +65,7 @@ def test_the_environment_is_ours_and_small():
     assert (environment["PATH"], environment["https_proxy"]) == ("/bin", "http://proxy:3128")
     assert not {"GIT_SSH_COMMAND", "GIT_DIR", "LD_PRELOAD", "AWS_SECRET_ACCESS_KEY"} & set(environment)
     assert (environment["GIT_TERMINAL_PROMPT"], environment["GIT_CONFIG_NOSYSTEM"]) == ("0", "1")
-    assert environment["GIT_CONFIG_GLOBAL"] == "/dev/null"
+    assert (environment["GIT_CONFIG_GLOBAL"], environment["GIT_ATTR_NOSYSTEM"]) == ("/dev/null", "1")
 
 
 @pytest.mark.parametrize("ours", [{}, {"LANG": "de_DE.UTF-8", "LANGUAGE": "de", "LC_ALL": "de_DE.UTF-8"}])

@@ -33,13 +33,14 @@ class Disk:
         self.docker = docker
         self.free_mb, self.inodes = 10_000, 100_000
         self.folder = self.other = None
-        """`folder`: what lies in its mirrors takes room too. `other`: lies on another disk, which has room."""
+        """`folder`: its mirrors and trees take room too. `other`: lies on another disk, which has room."""
 
     def __call__(self, path):
         if path == self.other:
             return Room(str(path), 2, 10_000 * MB, None)
         taken = sum(image["Size"] for image in self.docker.image_list.values())
-        taken += sum(pack.stat().st_size for pack in self.folder.glob("mirrors/*.git/pack")) if self.folder else 0
+        lying = [*self.folder.glob("mirrors/*.git/pack"), *self.folder.glob("trees/*/file")] if self.folder else []
+        taken += sum(file.stat().st_size for file in lying)
         return Room(str(path), 1, max(0, int(self.free_mb * MB) - taken), self.inodes)
 
 
@@ -120,6 +121,19 @@ def test_where_no_image_is_left_mirrors_go_least_recently_used_first_but_none_th
         disk.free_mb = 152
         assert storage.admit(run(1)) is None
     assert (docker.image_list, old.exists(), older.exists(), held.exists()) == ({}, True, False, True)
+
+
+def test_kept_trees_go_before_mirrors_and_no_more_than_it_needs(storage, disk, tmp_path):
+    only = mirror(tmp_path, "a", 1, 10)
+    trees = [tmp_path / "trees" / f"{name}.tree" for name in "ab"]
+    for age, tree in enumerate(trees):
+        tree.mkdir(parents=True)
+        (tree / "file").write_bytes(b"x" * MB)
+        os.utime(tree, (age, age))
+    disk.folder = tmp_path
+    disk.free_mb = 152
+    assert storage.admit(run(1)) is None
+    assert ([tree.exists() for tree in trees], only.exists()) == ([False, True], True)
 
 
 def test_for_a_folder_on_a_disk_of_its_own_no_image_goes(disk, docker, edge, pace, tmp_path):

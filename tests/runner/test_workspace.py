@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -665,6 +667,106 @@ def test_a_host_that_is_not_there_is_ours_to_solve(workspace, into, githost):
     closed = Source(FORGE, "workspace/none", "http://127.0.0.1:1/workspace/none.git", None)
     with pytest.raises(StepErrored, match="cannot be fetched"):
         workspace.checkout(closed, DEVELOP, None, into)
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A host that answers everything with one code, and remembers what it was asked."""
+
+    def do_GET(self):
+        self.server.asked.append((self.path, self.headers.get("Authorization")))
+        self.send_response(self.server.code)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Nobody reads it."""
+
+
+@contextmanager
+def answering(code, **headers):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    server.code, server.headers, server.asked = code, headers, []
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server, f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (401, "does not exist, or does not let us in"),
+        (403, "does not exist, or does not let us in"),
+        (404, "does not exist, or does not let us in"),
+        (429, "cannot be fetched: .* 429"),
+        (500, "cannot be fetched: .* 500"),
+        (503, "cannot be fetched: .* 503"),
+    ],
+)
+def test_no_access_and_a_host_in_trouble_are_told_apart(workspace, into, code, said):
+    with answering(code) as (_, address):
+        source = Source(FORGE, "2pisoftware/hello", f"{address}/hello.git", None)
+        with pytest.raises(StepErrored, match=rf"github\.com/2pisoftware/hello {said}"):
+            workspace.checkout(source, DEVELOP, None, into)
+
+
+def test_a_host_that_nobody_knows_is_ours_to_solve(workspace, into):
+    source = Source(FORGE, "2pisoftware/hello", "http://no-such-host.invalid/hello.git", None)
+    with within(20), pytest.raises(StepErrored, match=r"cannot be fetched: .*resolve"):
+        workspace.checkout(source, DEVELOP, None, into)
+
+
+def test_a_redirect_to_another_host_is_not_followed_and_no_token_goes_there(tmp_path, into):
+    workspace = Workspace(tmp_path / "work", {"token": "user:s3cret"}.__getitem__, ENVIRON)
+    with answering(200) as (other, elsewhere), answering(302, Location=f"{elsewhere}/hello.git") as (first, address):
+        source = Source(FORGE, "2pisoftware/hello", f"{address}/hello.git", "token")
+        with pytest.raises(StepErrored, match="cannot be fetched"):
+            workspace.checkout(source, DEVELOP, None, into)
+    assert (len(first.asked) > 0, other.asked) == (True, [])
+
+
+def test_a_repository_that_is_too_large_says_so_and_leaves_nothing_of_its_pack(repository, tmp_path, into):
+    small = repository.commit(page="one")
+    repository.git("checkout", "--quiet", "-b", "large")
+    for number in range(120):
+        (repository.path / f"blob{number}").write_bytes(os.urandom(20_000))
+    large = repository.commit()
+    workspace = Workspace(tmp_path / "work", {}.__getitem__, ENVIRON, most_bytes=1_000_000)
+    with pytest.raises(StepFailed, match=r"hello is too large: to fetch refs/heads/large takes more than 1\.0 MB"):
+        workspace.checkout(repository.source, "refs/heads/large", large, into)
+    (mirror,) = mirrors(tmp_path)
+    assert list(mirror.rglob("tmp_*")) == []
+    assert workspace.checkout(repository.source, DEVELOP, small, into) == small
+
+
+def test_what_a_killed_fetch_left_of_its_pack_goes_with_the_next(repository, workspace, into, tmp_path):
+    commit = repository.commit(page="one")
+    workspace.checkout(repository.source, DEVELOP, commit, into)
+    (mirror,) = mirrors(tmp_path)
+    half = mirror / "objects" / "pack" / "tmp_pack_x1"
+    half.write_bytes(b"PACK")
+    workspace.checkout(repository.source, DEVELOP, commit, into)
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("hostile", [".git", ".GIT", "..", ".", "git~1"])
+def test_a_path_that_git_would_not_write_is_the_committers_to_take_out(repository, workspace, into, tmp_path, hostile):
+    """`git add` makes none of these; whoever writes objects himself can."""
+    blob = repository.git("hash-object", "-w", "--stdin", stdin="[core]\n fsmonitor = touch pwned\n")
+    inner = repository.git("mktree", stdin=f"100644 blob {blob}\tconfig\n")
+    tree = repository.git("mktree", stdin=f"040000 tree {inner}\t{hostile}\n")
+    commit = repository.git("commit-tree", "-m", "x", tree)
+    repository.git("update-ref", "refs/heads/develop", commit)
+    with pytest.raises(StepFailed, match="which git writes into no tree"):
+        workspace.checkout(repository.source, DEVELOP, commit, into)
+    assert not list(tmp_path.joinpath("work").rglob("config.lock"))
+    assert not (into / hostile.strip(".")).is_file()
 
 
 # --- a claim that should stop ---------------------------------------------------------------------

@@ -89,7 +89,7 @@ class Workspace:
     def __init__(self, forges, scheduler):
         self._forges, self._scheduler = forges, scheduler
 
-    def run_folder(self, claim):
+    def run_folder(self, claim, lock=None):  # noqa: ARG002 - the real one's arguments
         return _Folder(claim)
 
     def checkout(self, source, ref, commit, into, **waits):  # noqa: ARG002 - the real one's arguments

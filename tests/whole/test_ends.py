@@ -101,21 +101,30 @@ def test_a_suite_that_writes_no_junit_is_not_green(failed):
     assert "a.xml" in run.reason
 
 
-def test_a_commit_that_was_forced_away_is_gone(installation):
+def ended_cancelled(installation, sent):
+    run = installation.wait_for_end(sent.run, 60)
+    assert run.state is RunState.CANCELLED, run.reason
+    (mail,) = installation.mails(sent.run)
+    assert mail.to == (COMMITTER,)
+    assert mail.subject.startswith("cancelled: ")
+    return run, words(mail)
+
+
+def test_a_run_whose_commit_was_forced_away_is_cancelled_and_says_so(installation):
     branch = "feature/forced-away"
     webhook = installation.commit(branch)
     path = installation.githost.path(GITHUB, HELLO)
     installation.githost.git(path, "update-ref", f"refs/heads/{branch}", "refs/heads/develop")
-    run, mail = ended_failed(installation, installation.announced(webhook))
+    run, mail = ended_cancelled(installation, installation.announced(webhook))
     assert f"is gone from refs/heads/{branch}" in run.reason
     assert "push again" in mail
 
 
-def test_a_branch_that_was_deleted_since_is_gone(installation):
+def test_a_run_whose_branch_was_deleted_since_is_cancelled_and_says_so(installation):
     branch = "feature/deleted"
     webhook = installation.commit(branch)
     installation.githost.git(installation.githost.path(GITHUB, HELLO), "update-ref", "-d", f"refs/heads/{branch}")
-    run, _ = ended_failed(installation, installation.announced(webhook))
+    run, _ = ended_cancelled(installation, installation.announced(webhook))
     assert f"refs/heads/{branch} of github.com/{HELLO} is gone" in run.reason
 
 
