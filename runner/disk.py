@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,23 @@ class Need:
 
     def or_more(self, other: Need) -> Need:
         return Need(self.folder.or_more(other.folder), self.engine.or_more(other.engine))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A folder that may go when room is short, and when it was used last."""
+
+    path: Path
+    used_at_s: float
+
+
+def oldest_first(paths: Iterable[Path], used_at_s: Callable[[Path], float]) -> list[Stored]:
+    """Those that are there, the least recently used first; others may be taking or dropping them."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found.append(Stored(path, used_at_s(path)))
+    return sorted(found, key=lambda one: (one.used_at_s, one.path))
 
 
 @dataclass(frozen=True)

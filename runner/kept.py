@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from runner.disk import used
+from runner.disk import Stored, oldest_first, used
 
 MOST = 64
 """So many trees are kept; the least recently used ones go."""
@@ -168,25 +168,12 @@ def _boot() -> str:
 # --- the shelf --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Kept:
-    """One tree on the shelf, and when a run gave it back."""
-
-    path: Path
-    used_at_s: float
+def kept(folder: Path) -> list[Stored]:
+    """The trees that lie in a shelf, those first that were given back first; what runs have is not among them."""
+    return oldest_first(folder.glob("*.tree"), lambda path: path.stat().st_mtime)
 
 
-def kept(folder: Path) -> list[Kept]:
-    """The trees that lie in a shelf, least recently used first; those that runs have are not among them."""
-    found = []
-    for path in folder.glob("*.tree"):
-        # A run may be taking it.
-        with contextlib.suppress(OSError):
-            found.append(Kept(path, path.stat().st_mtime))
-    return sorted(found, key=lambda one: (one.used_at_s, one.path))
-
-
-def drop(one: Kept) -> int:
+def drop(one: Stored) -> int:
     """How many bytes went; none where a run has taken it meanwhile."""
     aside = one.path.with_name(f"{_MAKING}{one.path.stem}-{os.getpid()}")
     try:

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
-from runner.disk import used
+from runner.disk import Stored, oldest_first, used
 
 
-@dataclass(frozen=True)
-class Mirror:
-    """One repository's mirror; every fetch writes into it anew."""
-
-    path: Path
-    used_at_s: float
-
-
-def mirrors(folder: Path) -> list[Mirror]:
+def mirrors(folder: Path) -> list[Stored]:
     """The mirrors that lie in a folder, least recently used first."""
-    found = []
-    for path in folder.glob("*.git"):
-        # Another runner may have dropped it, and git writes this one when it has fetched for the first time.
-        with contextlib.suppress(OSError):
-            fetched = path / "FETCH_HEAD"
-            found.append(Mirror(path, (fetched if fetched.exists() else path).stat().st_mtime))
-    return sorted(found, key=lambda one: (one.used_at_s, one.path))
+    return oldest_first(folder.glob("*.git"), _fetched_at_s)
 
 
-def drop(mirror: Mirror) -> int:
+def _fetched_at_s(path: Path) -> float:
+    # Every fetch writes it anew; git makes it when it has fetched for the first time.
+    fetched = path / "FETCH_HEAD"
+    return (fetched if fetched.exists() else path).stat().st_mtime
+
+
+def drop(mirror: Stored) -> int:
     """How many bytes went; none where somebody holds the mirror just now."""
     path = mirror.path
     try:

@@ -351,7 +351,7 @@ def _step(place: _Place, results: Mapping[str, StepResult], tools: Tools) -> Ste
 
 
 def _tried(place: _Place, results: Mapping[str, StepResult], step_log: StepLog, tools: Tools) -> StepResult | Park:
-    started_at = tools.now()
+    started_at = _began(place) or tools.now()
     try:
         with tools.storage.building(place.step.action, place.stopping):
             return _act(tools.action(place.step.action), place, _context(place, results, step_log, tools))
@@ -375,6 +375,12 @@ def _tried(place: _Place, results: Mapping[str, StepResult], step_log: StepLog, 
         return _broke(place, step_log, started_at, error, tools)
     finally:
         step_log.finish()
+
+
+def _began(place: _Place) -> datetime | None:
+    """When a step that was parked in between, a deployment say, did its first deed; None = it begins now."""
+    deeds = [entry["at"] for entry in place.run.journal if entry["step"] == place.index and "at" in entry]
+    return wire.time_of(min(deeds)) if _was_parked(place.run, place.index) and deeds else None
 
 
 def _broke(place: _Place, step_log: StepLog, started_at: datetime, error: Exception, tools: Tools) -> StepResult:

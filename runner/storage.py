@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,14 +20,26 @@ from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import Run, Step, StepResult, WaitingFor
 from chalicelib.records.dead import LetterState, letter_of_run
 from chalicelib.reports.words import duration
-from runner import images, kept, leftovers
+from runner import images, kept, leftovers, mirrors
 from runner.cleaning import Cleaned, Cleaner
 from runner.context import Park
-from runner.disk import Amount, Need, Needs, Room, fullest, needed, room, tells_of_full_disk, used, wanting, with_need
+from runner.disk import (
+    Amount,
+    Need,
+    Needs,
+    Room,
+    Stored,
+    fullest,
+    needed,
+    room,
+    tells_of_full_disk,
+    used,
+    wanting,
+    with_need,
+)
 from runner.inventory import known_by
 from runner.leftovers import Leftover
 from runner.locking import BuildLock
-from runner.mirrors import drop, mirrors
 from runner.pace import Pace
 from runner.retention import DEFAULT_KEEP, Policy, Verdict
 from runner.stopping import Stopping
@@ -194,26 +206,22 @@ class KeptStorage(Storage):
         return cleaned + self._drop_trees(need) + self._drop_mirrors(need)
 
     def _drop_trees(self, need: Need) -> Cleaned:
-        cleaned = Cleaned()
-        for tree in kept.kept(self._folder / "trees"):
-            if not self._wanting_of_folder(need):
-                break
-            size_bytes = kept.drop(tree)
-            if size_bytes:
-                log.info("tree removed", extra={"folder": str(tree.path), "size_bytes": size_bytes})
-                cleaned += Cleaned(trees=1, size_bytes=size_bytes)
-        return cleaned
+        dropped = list(self._dropped("tree", kept.kept(self._folder / "trees"), kept.drop, need))
+        return Cleaned(trees=len(dropped), size_bytes=sum(dropped))
 
     def _drop_mirrors(self, need: Need) -> Cleaned:
-        cleaned = Cleaned()
-        for mirror in mirrors(self._folder / "mirrors"):
+        dropped = list(self._dropped("mirror", mirrors.mirrors(self._folder / "mirrors"), mirrors.drop, need))
+        return Cleaned(mirrors=len(dropped), size_bytes=sum(dropped))
+
+    def _dropped(self, what: str, there: Iterable[Stored], drop: Callable[[Stored], int], need: Need) -> Iterator[int]:
+        """Drop one after the other for as long as room is short; how many bytes each had."""
+        for one in there:
             if not self._wanting_of_folder(need):
-                break
-            size_bytes = drop(mirror)
+                return
+            size_bytes = drop(one)
             if size_bytes:
-                log.info("mirror removed", extra={"folder": str(mirror.path), "size_bytes": size_bytes})
-                cleaned += Cleaned(mirrors=1, size_bytes=size_bytes)
-        return cleaned
+                log.info("%s removed", what, extra={"folder": str(one.path), "size_bytes": size_bytes})
+                yield size_bytes
 
     def _wanting(self, need: Need) -> list[str]:
         return wanting(*self._rooms(), need, self._limits.reserve)
@@ -343,7 +351,7 @@ class KeptStorage(Storage):
         dead = leftovers.left(self._docker, self._edge.settings.system, find)
         folders = leftovers.left_folders(self._folder / "runs", find)
         rooms = tuple(one for one in self._rooms() if one)
-        sizes = tuple(used(mirror.path) for mirror in mirrors(self._folder / "mirrors"))
+        sizes = tuple(used(mirror.path) for mirror in mirrors.mirrors(self._folder / "mirrors"))
         trees = tuple(used(tree.path) for tree in kept.kept(self._folder / "trees"))
         return Survey((*dead, *folders), self._cleaner.verdicts(), sizes, rooms, trees)
 

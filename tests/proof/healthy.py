@@ -27,6 +27,7 @@ from runner.retention import Policy, judge
 from tests.proof.chance import SEED, chance
 from tests.proof.services import Services
 from tests.proof.storm import Waiting
+from tests.proof.traffic import every_branch_of_every_application
 from tests.whole.world import World, slow, wait_for
 
 SYSTEM = "tau-healthy"
@@ -46,15 +47,7 @@ class Yard(World):
     """An installation with two applications of which every branch is built."""
 
     def ci_yml(self):
-        text = Installation.ci_yml(self)
-        for one, all_of_them in {
-            "repository: github.com/2pisoftware/hello": "repository: github.com/2pisoftware/{app}",
-            "image: 2pisoftware/hello": 'image: "2pisoftware/{app}"',
-            'push: [develop, "feature/**"]': 'push: ["**"]',
-        }.items():
-            assert one in text, "the sample has changed"
-            text = text.replace(one, all_of_them)
-        return text
+        return every_branch_of_every_application(Installation.ci_yml(self))
 
 
 class Strangers:

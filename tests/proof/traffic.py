@@ -22,6 +22,18 @@ _LATE = 8
 _TO_A_BRANCH = 2
 
 
+def every_branch_of_every_application(ci_yml):
+    """The sample's ci.yml, where what was for one application and a few of its branches is for all."""
+    for one, all_of_them in {
+        "repository: github.com/2pisoftware/hello": "repository: github.com/2pisoftware/{app}",
+        "image: 2pisoftware/hello": 'image: "2pisoftware/{app}"',
+        'push: [develop, "feature/**"]': 'push: ["**"]',
+    }.items():
+        assert one in ci_yml, "the sample has changed"
+        ci_yml = ci_yml.replace(one, all_of_them)
+    return ci_yml
+
+
 class Kind(StrEnum):
     """What is wrong with a letter, if anything."""
 

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -309,6 +310,19 @@ def test_parking_is_no_failure_and_costs_no_second_try(world):
     made.enact()
     assert made.enact().park.waiting_for is WaitingFor.RETRY
     assert made.enact().state is RunState.PASSED
+
+
+def test_a_step_that_was_parked_and_fails_has_taken_all_the_time_since_its_first_deed(world):
+    def begin(context):
+        context.journal.intend("deploy x")
+        made.clock.pass_(90)
+        return Park(WaitingFor.ENVIRONMENT, later(100), "x")
+
+    made = world(Action("deploy_eb", begin, StepFailed("rolled back")))
+    began = made.clock()
+    made.enact()
+    (step,) = made.enact().steps
+    assert (step.started_at, step.ended_at) == (began, began + timedelta(seconds=90))
 
 
 # --- the deadline ---------------------------------------------------------------------------------
