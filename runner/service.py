@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.edge import connect
+from chalicelib.edge import Edge, connect
 from chalicelib.errors import StepErrored
 from chalicelib.settings import Settings
 from runner import builders, images, zones
@@ -90,27 +90,9 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     """
     handed = Handed()
     log_to_stderr(handed)
-    settings = Settings.from_env(environ)
-    edge = connect(settings)
-    pace = Real(edge.now)
-    # Two runners may bear one name: the suffix tells them apart, and the record tells which holds what.
-    runner_id = f"{chosen.name or socket.gethostname()}-{uuid4().hex[:8]}"
-    workspace = Workspace(writable(chosen.folder), handed.listening(edge.secrets.get), environ)
-    docker = images.connect()
-    builder = builders.builder(docker, environ)
-    log.info("builds images", extra={"builder": builder.name, "because": builder.because})
-    storage = KeptStorage(chosen.folder, docker, edge, pace, chosen.limits)
-    tools = Tools(
-        edge,
-        workspace,
-        docker,
-        runner_id,
-        pace,
-        operators=Operators.from_env(environ),
-        storage=storage,
-        builder=builder,
-        handed=handed,
-    )
+    edge = connect(Settings.from_env(environ))
+    storage, tools = put_together(environ, chosen, edge, handed)
+    pace, runner_id = tools.pace, tools.runner
     zones.say_if_open()
     signals = Signals()
     agent = Agent(tools, chosen.pool, jobs=chosen.jobs, on_drained=lambda: signals.say(ENDED))
@@ -135,6 +117,33 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     with contextlib.suppress(ClientError, BotoCoreError):
         edge.store.forget_runner(runner_id, edge.now())
     signals.raise_what_ended_it()
+
+
+def put_together(environ: Mapping[str, str], chosen: Chosen, edge: Edge, handed: Handed) -> tuple[KeptStorage, Tools]:
+    """What keeps the disk of this machine, and what a runner has for every run.
+
+    Raises:
+        StepErrored: the folder cannot be written, or no Docker engine answers.
+    """
+    pace = Real(edge.now)
+    workspace = Workspace(writable(chosen.folder), handed.listening(edge.secrets.get), environ)
+    docker = images.connect()
+    builder = builders.builder(docker, environ)
+    log.info("builds images", extra={"builder": builder.name, "because": builder.because})
+    storage = KeptStorage(chosen.folder, docker, edge, pace, chosen.limits)
+    tools = Tools(
+        edge,
+        workspace,
+        docker,
+        # Two runners may bear one name: the suffix tells them apart, and the record tells which holds what.
+        f"{chosen.name or socket.gethostname()}-{uuid4().hex[:8]}",
+        pace,
+        operators=Operators.from_env(environ),
+        storage=storage,
+        builder=builder,
+        handed=handed,
+    )
+    return storage, tools
 
 
 def wait_for_the_end(agent: Agent, signals: Signals, drain_s: float, pace: Pace) -> None:
