@@ -76,6 +76,14 @@ def _until_it_listens():
     pytest.fail("the neighbour does not listen")
 
 
+def _listens_inside(lab, container):
+    """Return when what the container runs listens at its port 4000: started is not yet listening."""
+    waiting = "for _ in $(seq 100); do nc -w 1 127.0.0.1 4000 </dev/null && exit; sleep 0.1; done; exit 1"
+    made = lab.client.api.exec_create(container, ("sh", "-c", waiting))
+    lab.client.api.exec_start(made["Id"])
+    assert lab.client.api.exec_inspect(made["Id"])["ExitCode"] == 0, "the service does not listen"
+
+
 @pytest.fixture
 def closed(lab):
     """Closes the zones of a step's networks and of the engine's default bridge; they are open again afterwards."""
@@ -142,6 +150,7 @@ def test_services_of_one_network_reach_each_other_through_closed_zones(lab, clos
         )
         with containers.created(lab.client, wanted, network) as made:
             containers.start(lab.client, made)
+            _listens_inside(lab, made)
             networks = lab.client.api.inspect_container(made)["NetworkSettings"]["Networks"]
             target = f"{next(iter(networks.values()))['IPAddress']} 4000"
             assert reached(lab, network, target) == [target]
