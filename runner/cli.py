@@ -16,6 +16,7 @@ from runner.beginning import init
 from runner.collecting import FOLDER, KEEP, RESERVE, gc
 from runner.describing import schema
 from runner.explaining import explain
+from runner.fetching import artifacts
 from runner.imaging import images
 from runner.laptop.commands import COMMANDS as LAPTOP
 from runner.laptop.commands import ENVIRON, EXIT
@@ -88,7 +89,7 @@ def main(context: click.Context) -> None:
     context.meta[ENVIRON] = os.environ
 
 
-for command in (*COMMANDS, *STARTING, *LAPTOP, explain, gc, images, init, plan, reconcile, schema, zones):
+for command in (*COMMANDS, *STARTING, *LAPTOP, artifacts, explain, gc, images, init, plan, reconcile, schema, zones):
     main.add_command(command)
 
 

@@ -14,6 +14,7 @@ from chalicelib.model import Job, Json, StepResult, WaitingFor
 from runner.building import Builder
 from runner.operators import Operators
 from runner.pace import Pace, Real
+from runner.redaction import NOTHING_SECRET, Matcher
 from runner.registry import Credentials, Registry
 from runner.since import Before
 from runner.stopping import Stopping
@@ -105,6 +106,7 @@ class Context:
         so_far: what came of the steps before this one, in order.
         operators: whose scripts this machine runs itself.
         before: what this very step's suite was when the branch's last run came to it.
+        matcher: what nobody may read of what this run leaves.
     """
 
     run: str
@@ -130,6 +132,7 @@ class Context:
     so_far: tuple[StepResult, ...] = ()
     operators: Operators = field(default_factory=Operators)
     before: Callable[[], Before | None] = lambda: None
+    matcher: Callable[[], Matcher] = lambda: NOTHING_SECRET
 
     def image(self, name: str | None) -> Image:
         """The image that the steps before this one made under a name of ci.yml.

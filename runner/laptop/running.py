@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from chalicelib.model import Job, Run, RunState
 from chalicelib.starting import Wish
 from runner import builders, images
 from runner.building import seconds
+from runner.fetching import fetch
+from runner.fetching import kept as artifacts_of
 from runner.handed import Handed
 from runner.laptop import alone, jobs, keeping
 from runner.laptop.screen import Screen, summary
@@ -71,6 +74,7 @@ class Done:
     run: Run
     outcome: Outcome
     copies: tuple[str, ...]
+    artifacts: tuple[str, ...] = ()
 
 
 Say = Callable[[str], None]
@@ -122,7 +126,8 @@ def _beside(work: Callable[[], None], signals: Signals, stopping: Stopping, say:
 def _run(asked: Asked, environ: Mapping[str, str], output: IO[bytes], say: Say, stopping: Stopping) -> Done:
     stand_ins = StandIns(asked.folder / "stand-ins", environ, stopping)
     copy = stand_ins.look(asked.path)
-    edge = alone.edge(_system(copy, asked.wish.pipeline), environ)
+    system = _system(copy, asked.wish.pipeline)
+    edge = alone.edge(system, environ, asked.folder / "runs" / f"{system}-artifacts")
     given = alone.Given(environ)
     with _only_one(asked.folder, edge.settings.system):
         job = _job(asked, copy, stand_ins, given, say)
@@ -146,7 +151,17 @@ def _run(asked: Asked, environ: Mapping[str, str], output: IO[bytes], say: Say, 
             keeping.forget(docker, kept.copies)
             kept.copies.clear()
         keeping.forget_older_images(docker, edge.settings.system, job.lock, run.id)
-    return Done(run, outcome, tuple(kept.copies))
+        artifacts = _artifacts(outcome, edge.here, asked.folder / "artifacts" / system)
+    return Done(run, outcome, tuple(kept.copies), artifacts)
+
+
+def _artifacts(outcome: Outcome, here: alone.Here, folder: Path) -> tuple[str, ...]:
+    """Write what the steps have left by its names, in the place of what an earlier run has left; a line for each."""
+    shutil.rmtree(folder, ignore_errors=True)
+    steps = outcome.steps if isinstance(outcome, Ended) else ()
+    lines = tuple(fetch(files, here, folder)) if (files := artifacts_of(dict(enumerate(steps)))) else ()
+    shutil.rmtree(here.folder, ignore_errors=True)
+    return lines
 
 
 def _job(asked: Asked, copy: Copy, stand_ins: StandIns, given: alone.Given, say: Say) -> Job:
@@ -233,5 +248,7 @@ def _tell(done: Done, took: str, say: Say) -> None:
         for image in built({str(index): step for index, step in enumerate(outcome.steps)}).values():
             name = f"{image.name}:r-{run.id.lower()}"
             say(f"image {name} stays until the next run; `docker rmi {name}` removes it")
+    for line in done.artifacts:
+        say(f"artifact {line}")
     for copy in done.copies:
         say(f"kept: `docker run --rm -it --entrypoint sh {copy}` gets into it, `docker rmi {copy}` removes it")

@@ -513,6 +513,19 @@ def test_a_secret_that_a_step_was_given_stands_nowhere_in_what_is_kept_of_the_ru
     assert made.log().count("was printed by this step") == 1
 
 
+def test_an_action_can_look_for_what_nobody_may_read_in_what_it_keeps(world, edge):
+    edge.client("ssm").put_parameter(Name="/tau/test/secrets/chat", Value="s3cret-value", Type="SecureString")
+    seen = []
+
+    def look(context):
+        context.secret("chat")
+        seen.extend(name for name, _ in context.matcher().look(b"it is s3cret-value").secrets)
+        return passed("test")
+
+    world(Action("test", look)).enact()
+    assert seen == ["chat"]
+
+
 def test_an_error_that_nobody_foresaw_tells_no_secret_either(world, edge):
     edge.client("ssm").put_parameter(Name="/tau/test/secrets/chat", Value="s3cret-value", Type="SecureString")
 

@@ -36,7 +36,12 @@ pipelines:
     trigger: {{push: [develop]}}
     steps:
       - build: {{image: {image}}}
-      - test: {{command: [sh, -c, "echo it is $KEY"], secrets: {{KEY: hello-key}}, results: none, timeout: 2m}}
+      - test:
+          command: [sh, -c, "echo it is $KEY; echo $KEY > /bad.txt; echo seen > /good.txt"]
+          secrets: {{KEY: hello-key}}
+          results: none
+          timeout: 2m
+          artifacts: [/bad.txt, /good.txt]
 """
 
 
@@ -151,11 +156,16 @@ def test_a_secret_that_is_not_given_is_named_before_anything_begins(sam):
     )
 
 
-def test_a_secret_that_is_given_reaches_the_step_and_not_the_terminal(sam):
+def test_a_secret_that_is_given_reaches_the_step_and_neither_the_terminal_nor_what_is_kept(sam):
     code, said = sam.run("secretive", TAU_SECRET_HELLO_KEY="correct horse battery")
     assert code == 0, said
     assert "it is " in said
     assert "correct horse" not in said
+    # What it left lies on this machine, but for the file in which the secret stands.
+    assert "left out: /bad.txt (22 B): the secret hello-key stands in it" in said
+    (good,) = (sam.config.parent / "cache" / "artifacts").rglob("*.txt")
+    assert good.read_text() == "seen\n"
+    assert f"artifact {good}, 5 B" in said
 
 
 def test_ctrl_c_ends_it_within_5_s_and_leaves_nothing(sam, lab):
