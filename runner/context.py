@@ -18,6 +18,7 @@ from runner.redaction import NOTHING_SECRET, Matcher
 from runner.registry import Credentials, Registry
 from runner.since import Before
 from runner.stopping import Stopping
+from runner.submodules import Submodules
 
 if TYPE_CHECKING:
     # They bring boto3, and `tau check` reads an action's settings without it.
@@ -94,6 +95,8 @@ class Context:
         run: the run's id; `epoch` the claim's number; `index` the step's place, from 0.
         folder: the run's own, empty at its claim.
         checkout: `checkout("forge/owner/name", ref, commit or None, into)` -> the commit that lies there now.
+        submodules: `submodules("forge/owner/name", commit, into)` -> those of a commit that was checked out there, laid
+            into its tree; None = this run may have none.
         archive: `archive("forge/owner/name", commit)` -> the tree as tar, of a commit that was checked out.
         images: by ci.yml name, what earlier steps of this run made.
         labels: what every Docker object of this step must carry.
@@ -133,6 +136,7 @@ class Context:
     operators: Operators = field(default_factory=Operators)
     before: Callable[[], Before | None] = lambda: None
     matcher: Callable[[], Matcher] = lambda: NOTHING_SECRET
+    submodules: Callable[[str, str, Path], Submodules | None] = lambda *_: None
 
     def image(self, name: str | None) -> Image:
         """The image that the steps before this one made under a name of ci.yml.

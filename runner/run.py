@@ -42,6 +42,7 @@ from runner.runlog import StepLog, step_prefix
 from runner.since import Before
 from runner.stopping import Stopped, Stopping, Why
 from runner.storage import Storage
+from runner.submodules import Submodules
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.run")
@@ -435,6 +436,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         operators=tools.operators,
         before=lambda: _before(run, place.index, edge),
         matcher=place.watching.guard.matcher,
+        submodules=_submodules(place, tools),
     )
 
 
@@ -455,6 +457,20 @@ def _checkout(
             raise Withdrawn(str(gone)) from gone
 
     return checkout
+
+
+def _submodules(place: _Place, tools: Tools) -> Callable[[str, str, Path], Submodules | None]:
+    job = place.run.job
+
+    def lay(name: str, commit: str, into: Path) -> Submodules | None:
+        # A stranger would choose which of our repositories he reads.
+        if not job.submodules or job.event.fork:
+            return None
+        return tools.workspace.submodules(
+            job.sources[name], commit, into, job.submodules, place.remaining_s(), stopping=place.stopping
+        )
+
+    return lay
 
 
 def _before(run: Run, index: int, edge: Edge) -> Before | None:
