@@ -1,6 +1,6 @@
 """The files of a container that ci.yml asks for in; what is asked of the engine, and what a browser may show, out.
 
-Pure. `taking.py` brings them to the bucket, `fetching.py` from there.
+Pure. `taking.py` brings them to the bucket, `retrieving.py` from there.
 """
 
 from __future__ import annotations

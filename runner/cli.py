@@ -16,13 +16,13 @@ from runner.beginning import init
 from runner.collecting import FOLDER, KEEP, RESERVE, gc
 from runner.describing import schema
 from runner.explaining import explain
-from runner.fetching import artifacts
 from runner.imaging import images
 from runner.laptop.commands import COMMANDS as LAPTOP
 from runner.laptop.commands import ENVIRON, EXIT
 from runner.operating import COMMANDS
 from runner.planning import plan
 from runner.reconciling import reconcile
+from runner.retrieving import artifacts
 from runner.starting import COMMANDS as STARTING
 from runner.zoning import zones
 

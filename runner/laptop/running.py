@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,10 +23,8 @@ from chalicelib.model import Job, Run, RunState
 from chalicelib.starting import Wish
 from runner import builders, images
 from runner.building import seconds
-from runner.fetching import fetch
-from runner.fetching import kept as artifacts_of
 from runner.handed import Handed
-from runner.laptop import alone, jobs, keeping
+from runner.laptop import alone, jobs, keeping, leaving
 from runner.laptop.screen import Screen, summary
 from runner.laptop.stand_ins import Copy, StandIns
 from runner.leftovers import reap
@@ -151,17 +148,8 @@ def _run(asked: Asked, environ: Mapping[str, str], output: IO[bytes], say: Say, 
             keeping.forget(docker, kept.copies)
             kept.copies.clear()
         keeping.forget_older_images(docker, edge.settings.system, job.lock, run.id)
-        artifacts = _artifacts(outcome, edge.here, asked.folder / "artifacts" / system)
+        artifacts = leaving.written(outcome, edge.here, asked.folder / "artifacts" / system)
     return Done(run, outcome, tuple(kept.copies), artifacts)
-
-
-def _artifacts(outcome: Outcome, here: alone.Here, folder: Path) -> tuple[str, ...]:
-    """Write what the steps have left by its names, in the place of what an earlier run has left; a line for each."""
-    shutil.rmtree(folder, ignore_errors=True)
-    steps = outcome.steps if isinstance(outcome, Ended) else ()
-    lines = tuple(fetch(files, here, folder)) if (files := artifacts_of(dict(enumerate(steps)))) else ()
-    shutil.rmtree(here.folder, ignore_errors=True)
-    return lines
 
 
 def _job(asked: Asked, copy: Copy, stand_ins: StandIns, given: alone.Given, say: Say) -> Job:

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from chalicelib.model import StepResult, StepStatus
-from runner.fetching import Kept, fetch, kept
+from runner.retrieving import Kept, fetch, kept
 from tests.installation import NOW, installation, run
 from tests.runner.test_operating import queued_run, tau
 
