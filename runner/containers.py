@@ -67,6 +67,8 @@ _CAPABILITIES = (
 )
 _MOST_ARCHIVE = 64 * 1024 * 1024
 _PACKED_BYTES = 1024 * 1024
+# The engine packs as it sends: one that is silent for so long hangs.
+_PACKED_S = 60
 # A start that is refused so is the image's doing: a user that it has not, a command, a working directory.
 _IMAGE_IS_WRONG = (
     "unable to find user",
@@ -322,7 +324,12 @@ def packed(docker: Any, container: str, path: str) -> Iterator[Iterator[bytes] |
     """
     with images.answering():
         address = docker.api._url("/containers/{0}/archive", container)  # noqa: SLF001 - as said above
-        how = {"params": {"path": path}, "headers": {"Accept-Encoding": "identity"}, "stream": True}
+        how = {
+            "params": {"path": path},
+            "headers": {"Accept-Encoding": "identity"},
+            "stream": True,
+            "timeout": _PACKED_S,
+        }
         response = docker.api._get(address, **how)  # noqa: SLF001
         try:
             chunks: Iterator[bytes] | None = None

@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO
 
 from chalicelib.errors import StepErrored
@@ -34,6 +35,7 @@ from runner.artifacts import (
     roots,
     wanted,
 )
+from runner.aside import ask
 from runner.context import Context
 from runner.redaction import Redactor
 
@@ -183,7 +185,9 @@ class _Taking:
                 return f"{' and '.join(f'the secret {name}' for name in secrets)} stands in it"
             file.seek(0)
             kind = content_type(file.read(HEAD_BYTES))
-            self.context.aws.objects.put_file_once(fact["key"], file, kind, shown=kind.startswith("image/"))
+            put = partial(self.context.aws.objects.put_file_once, shown=kind.startswith("image/"))
+            # Who asks for the run's end does not wait for a slow line: what it brings is nobody's.
+            ask(lambda: put(fact["key"], file, kind), self.context.stopping, self.context.pace)
         return None
 
     def _copied(self, source: IO[bytes] | None, file: IO[bytes]) -> list[str]:

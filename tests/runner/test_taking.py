@@ -3,22 +3,19 @@
 import errno
 import io
 import tarfile
+import threading
 from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError
 from docker.errors import APIError, NotFound
 
-from chalicelib.errors import StepFailed
 from runner import taking
-from runner.actions import test as action
-from runner.context import Image
 from runner.redaction import Matcher
 from runner.stopping import Stopped, Stopping, Why
 from runner.taking import take
-from tests.running import context
+from tests.running import context, within
 
-IMAGE = "2pisoftware/cmfive-dev"
 PREFIX = "artifacts/01KAQ000000000000000000001/0001/001/"
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 
@@ -278,6 +275,19 @@ def test_a_bucket_that_refuses_ends_the_taking_and_no_more(taken, bucket, monkey
     assert line.startswith(f"the artifacts are not complete: the bucket does not take {PREFIX}001: An error")
 
 
+def test_who_asks_for_a_runs_end_in_the_middle_of_an_upload_does_not_wait_for_it(taken, bucket):
+    stopping, going_on = Stopping(), threading.Event()
+
+    def slow(*_, **__):
+        stopping.ask(Why.ASKED)
+        going_on.wait(20)
+
+    bucket.put_file_once = slow
+    with within(5), pytest.raises(Stopped):
+        taken(entry("out/a", b"a"), stopping=stopping)
+    going_on.set()
+
+
 def test_who_asks_for_a_runs_end_does_not_wait_for_its_artifacts(taken):
     stopping = Stopping()
     stopping.ask(Why.ASKED)
@@ -295,72 +305,3 @@ def test_an_object_is_written_once_with_a_type_that_no_browser_runs(edge):
         ("image/png", "inline"),
     ]
     assert b"".join(edge.objects.parts("artifacts/a")) == b"<html>"
-
-
-# --- in the engine --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(lab, bucket, tmp_path):
-    """Run a shell command as a test step; its result or its failure, with the log."""
-
-    def run(script, **changes):
-        image = Image(IMAGE, lab.client.images.get(lab.base).id)
-        held = context(lab.client, tmp_path, system=lab.system, images={IMAGE: image})
-        held = replace(held, aws=replace(held.aws, objects=bucket))
-        said = {"command": ["sh", "-c", script], "image": IMAGE, "results": "none", **changes}
-        try:
-            return action.run(action.Settings.model_validate(said), held), held.log.ours
-        except StepFailed as failed:
-            return failed, held.log.ours
-        finally:
-            assert (lab.containers(), lab.networks()) == ([], [])
-            assert list(tmp_path.iterdir()) == []
-
-    return run
-
-
-HOSTILE = r"""
-mkdir -p /tmp/o/deep && cd /tmp/o && echo good > deep/good.txt
-ln -s /etc/passwd link; ln deep/good.txt second; mkfifo pipe; ln -s / root; ln -s .. up
-echo x > "$(printf 'a\nb')"; echo x > "$(printf 'n\377')"; echo x > ./-rf
-truncate -s 9G zz || dd if=/dev/zero of=zz bs=1 count=0 seek=9G
-"""
-
-
-@pytest.mark.engine
-def test_whatever_a_container_leaves_only_its_plain_files_are_taken_and_soon(run, bucket):
-    result, log = run(HOSTILE, artifacts=["/tmp/o/**"])
-    assert sorted(body for body, _, _ in bucket.held.values()) == [b"good\n", b"x\n"]
-    assert names(result.facts) == ["/tmp/o/-rf", "/tmp/o/deep/good.txt"]
-    left = [line for line in log if line.startswith("left out")]
-    assert sorted(line.rpartition(": ")[2] for line in left) == [
-        *["it is a link"] * 4,
-        "it is a pipe",
-        "it is larger than 50 MB",
-        *["its name cannot be written"] * 2,
-    ]
-    assert "not complete: /tmp/o/zz stands before the rest, and has 9.7 GB" in log[-1]
-
-
-@pytest.mark.engine
-@pytest.mark.parametrize(
-    ("script", "changes", "reason"),
-    [
-        ("exit 3", {}, "exited with 3"),
-        ("sleep 60", {"timeout": "1s"}, "took longer than 1s"),
-        ("true", {"results": "/none/*.xml"}, "ran no test"),
-    ],
-)
-def test_they_are_taken_whatever_the_verdict(run, bucket, script, changes, reason):
-    failed, _ = run(f"mkdir /shots; echo late > /shots/last.txt; {script}", artifacts=["/shots/*"], **changes)
-    assert reason in str(failed)
-    assert names(failed.facts) == ["/shots/last.txt"]
-    assert list(bucket.held.values()) == [(b"late\n", "text/plain; charset=utf-8", False)]
-
-
-@pytest.mark.engine
-def test_a_relative_glob_and_one_of_the_root_are_found_where_the_command_starts(run):
-    result, log = run("echo a > here.txt; mkdir -p build/x; echo b > build/x/y.txt", artifacts=["*.txt", "build/**"])
-    assert sorted(names(result.facts)) == ["build/x/y.txt", "here.txt"]
-    assert not [line for line in log if "not complete" in line]
