@@ -92,14 +92,18 @@ def _write(one: Kept, place: Path, objects: Objects, folder: Path) -> str:
 @click.pass_obj
 def artifacts(connect: Connect, run: str, folder: Path | None) -> None:
     """List what the tests of a run left, or fetch it."""
-    from chalicelib.reports.words import clean, size
+    from chalicelib.reports.facts import left_out
+    from chalicelib.reports.words import clean, counted, size
     from runner.listing import list_rows
 
     edge = connect()
     try:
-        found = kept({int(index): result for index, result in edge.store.run(run.upper()).results.items()})
+        results = {int(index): result for index, result in edge.store.run(run.upper()).results.items()}
     except NotThere as error:
         raise NotThere(f"{error}: `tau runs` lists the latest") from error
+    found, missing = kept(results), left_out(results.values())
+    if missing:
+        click.echo(f"{counted(missing, 'file')} left out: `tau log {clean(run.upper())}` says why.", err=True)
     if not found:
         click.echo(f"Run {clean(run.upper())} has no artifacts.")
     elif folder is None:

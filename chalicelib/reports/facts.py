@@ -105,6 +105,11 @@ def artifacts(steps: Iterable[StepResult]) -> tuple[Artifact, ...]:
     )
 
 
+def left_out(steps: Iterable[StepResult]) -> int:
+    """How many files were meant to be artifacts and are none."""
+    return sum(_count(_part(step.facts, "artifacts"), "left_out") for step in steps)
+
+
 def deployment(steps: Iterable[StepResult]) -> Deployed | None:
     """The last step's that deployed: `facts["deployment"]`."""
     for facts in _all(steps, "deployment"):

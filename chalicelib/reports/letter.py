@@ -124,7 +124,7 @@ def letter(result: Result, console: Console, *, operator: bool, because: str) ->
         ),
         more_failures=f"and {more} more" if more > 0 and failures else "",
         artifacts=tuple(Row(clean(one.name), words.size(one.size_bytes)) for one in kept[:ARTIFACTS_SHOWN]),
-        more_artifacts=f"and {len(kept) - ARTIFACTS_SHOWN} more" if len(kept) > ARTIFACTS_SHOWN else "",
+        more_artifacts=_more_artifacts(len(kept) - ARTIFACTS_SHOWN, facts.left_out(result.steps)),
         pushed=_pushed(result),
         deployment=_deployment(result),
         excerpt_title=f"What {clean(broken.action, 40)} printed" if broken else "",
@@ -238,6 +238,14 @@ def _counts(tests: facts.Tests | None) -> str:
     changed = ((len(tests.new), "new"), (len(tests.fixed), "fixed"), (len(tests.flaky), "flaky"))
     said = ", ".join(f"{count} {what}" for count, what in changed if count)
     return f"{tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped" + (f" ({said})" if said else "")
+
+
+def _more_artifacts(more: int, left_out: int) -> str:
+    parts = (
+        f"and {more} more" if more > 0 else "",
+        f"{words.counted(left_out, 'file')} left out: the log says why" if left_out else "",
+    )
+    return "; ".join(part for part in parts if part)
 
 
 def _since(name: str, tests: facts.Tests) -> str:

@@ -136,7 +136,8 @@ FAILED = result(
                 "files": [
                     {"name": "build/screens/overdue.png", "bytes": 48213, "key": f"artifacts/{RUN}/0001/001/001"},
                     {"name": "/var/log/apache2/error.log", "bytes": 1210, "key": f"artifacts/{RUN}/0001/001/002"},
-                ]
+                ],
+                "left_out": 1,
             },
         },
     ),

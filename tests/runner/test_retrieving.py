@@ -38,6 +38,15 @@ def test_they_are_listed_with_their_step_and_size(stored):
     assert hint == "--to DIR fetches them."
 
 
+def test_how_many_were_left_out_is_said_beside(edge):
+    made = edge.store.claim(queued_run(edge.store), "r1", NOW)
+    result = StepResult("test", StepStatus.PASSED, NOW, NOW, facts={"artifacts": {"files": [], "left_out": 3}})
+    edge.store.finish_step(made, 0, result)
+    said = tau("artifacts", made.id)
+    assert said.stdout == f"Run {made.id} has no artifacts.\n"
+    assert said.stderr == f"3 files left out: `tau log {made.id}` says why.\n"
+
+
 def test_they_are_written_below_a_folder_that_is_new(stored, tmp_path):
     said = tau("artifacts", stored, "--to", str(tmp_path / "new"))
     assert said.exit_code == 0
