@@ -19,7 +19,7 @@ def remarks(tree: Path, repository: str, *, submodules: bool = False) -> Iterato
     Source: https://git-scm.com/docs/gitmodules and https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
     """
     if not submodules and _text(tree / ".gitmodules"):
-        yield f"{repository} has submodules, which are not fetched: their folders are empty"
+        yield f"{repository} has submodules, which are not fetched: their folders are empty (`submodules` allows them)"
     if b"filter=lfs" in _text(tree / ".gitattributes"):
         yield f"{repository} has files in Git LFS, which are not fetched: a pointer lies in the place of each"
 

@@ -107,6 +107,15 @@ def test_submodules_that_hold_each_other_end_somewhere(forge, tmp_path):
         forge.lay(one, tmp_path / "tree")
 
 
+def test_there_are_so_many_in_one_tree_and_no_more(forge, tmp_path, monkeypatch):
+    monkeypatch.setattr("runner.workspace.MOST", 2)
+    lib, hello = forge.repository("lib", a="1"), forge.repository("hello", a="1")
+    for number in range(3):
+        link(hello, f"lib{number}", head(lib), name="lib")
+    with pytest.raises(StepFailed, match="the submodule lib2 is one too many: 2 in one tree is the most"):
+        forge.lay(hello, tmp_path / "tree")
+
+
 @pytest.mark.parametrize(
     ("what", "why"),
     [("link", "which git writes into no tree"), ("large", "or larger than 262 kB"), ("broken", "cannot be read")],
