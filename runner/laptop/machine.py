@@ -115,6 +115,7 @@ def until_stopped(work: Callable[[], Done], machine: Machine, command: str) -> D
             raise Left
         machine.say("stopping; once more leaves at once")
         machine.stopping.ask(Why.ASKED)
+    signals.close()
     signals.raise_what_ended_it()
     return found[0] if found else None
 

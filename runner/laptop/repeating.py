@@ -82,13 +82,16 @@ def opening(what: Recorded, there: Run) -> Iterator[str]:
     """What is repeated, how that ended, and what nobody knows of it any more."""
     event = what.job.event
     of = f"{clean(what.job.source.name)} {commit(event.commit)}, as {clean(event.ref or 'the default branch')}"
-    yield f"{clean(what.job.pipeline)}: {of}, as run {there.id} on a code server, which is {_ended(there)}"
+    yield f"{clean(what.job.pipeline)}: {of}; run {there.id} once more, which {_came_to(there)} on the code server"
     for sentence in what.unknown:
         yield f"the record does not say {sentence}"
 
 
-def _ended(there: Run) -> str:
-    return f"{there.state}{f' ({clean(there.reason)})' if there.reason else ''}"
+def _came_to(there: Run) -> str:
+    if not there.ended:
+        return f"is {there.state}"
+    verb = "was " if there.state in {RunState.CANCELLED, RunState.SUPERSEDED, RunState.SKIPPED} else ""
+    return f"{verb}{there.state}{f' ({clean(there.reason)})' if there.reason else ''}"
 
 
 def compared(there: Run, outcome: Outcome, left_out: Iterable[Step]) -> Iterator[str]:
