@@ -122,7 +122,7 @@ def up(context: click.Context, /, what: str, wishes: tuple[str, ...], folder: Pa
     this machine alone.
 
     Exit codes: 0 ended by Ctrl-C, 1 the image ended by itself or could not be built, 2 it could not begin, 130 stopped
-    before it was up.
+    before it was up, or left at once.
     """
     context.meta[EXIT] = _ERRORED
     from runner.laptop.ports import chosen
@@ -158,9 +158,7 @@ def _recorded(context: click.Context, run_id: str) -> Run:
     try:
         return context.obj().store.run(run_id)  # type: ignore[no-any-return]  # click knows no type of it
     except NotThere as error:
-        raise NotThere(
-            f"{error}: `tau runs` lists the latest; a record is kept for a while after its run's end"
-        ) from error
+        raise NotThere(f"{error}: `tau runs` lists the latest") from error
 
 
 COMMANDS = (run, up)

@@ -58,7 +58,7 @@ def up_here(asked: Asked, wishes: Sequence[Chosen], machine: Machine) -> int:
     try:
         done = until_stopped(work, machine, _COMMAND)
     except Left:
-        return PASSED if standing.stood.is_set() else STOPPED
+        return STOPPED
     if done is None or isinstance(done.outcome, Halted):
         stood = standing.stood.is_set()
         machine.say("all of it is gone" if stood else "stopped before it was up")
