@@ -31,8 +31,8 @@ class Signals:
 
     def say(self, why: bytes) -> None:
         """Put a reason into the line."""
-        # Full: there are reasons enough.
-        with contextlib.suppress(BlockingIOError):
+        # Full: there are reasons enough. Closed: nobody waits for any.
+        with contextlib.suppress(OSError):
             self._writing.send(why)
 
     def wait(self, timeout_s: float | None) -> bytes | None:

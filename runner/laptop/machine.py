@@ -108,15 +108,15 @@ def until_stopped(work: Callable[[], Done], machine: Machine, command: str) -> D
         with contextlib.suppress(Stopped):
             found.append(work())
 
-    Real().start(lambda: signals.ended_by(to_its_end), "run")
-    while signals.wait(None) != ENDED:
-        if machine.stopping.why is not None:
-            machine.say(f"left as it is: the next `{command}` of the same removes what stayed in the engine")
-            raise Left
-        machine.say("stopping; once more leaves at once")
-        machine.stopping.ask(Why.ASKED)
-    signals.close()
-    signals.raise_what_ended_it()
+    with contextlib.closing(signals):
+        Real().start(lambda: signals.ended_by(to_its_end), "run")
+        while signals.wait(None) != ENDED:
+            if machine.stopping.why is not None:
+                machine.say(f"left as it is: the next `{command}` of the same removes what stayed in the engine")
+                raise Left
+            machine.say("stopping; once more leaves at once")
+            machine.stopping.ask(Why.ASKED)
+        signals.raise_what_ended_it()
     return found[0] if found else None
 
 

@@ -64,7 +64,7 @@ def recorded(run: Run) -> Recorded:
             else:
                 unknown.append(f"which commit of {clean(place[0])} {image} was built from: the newest is taken")
         if step.settings["image"] not in bases:
-            unknown.append(f"on which images {image} stood, since its build did not pass: the newest are taken")
+            unknown.append(f"on which images {image} stood, as no build of it passed there: the newest are taken")
     return Recorded(job, commits, bases, tuple(dict.fromkeys(unknown)))
 
 

@@ -50,7 +50,7 @@ def test_the_commit_that_a_build_took_is_known_also_where_it_did_not_pass():
     found = recorded(ended(RunState.FAILED, result("build", StepStatus.FAILED), journal=(seen,)))
     assert found.commits[DEPLOY, "HEAD"] == "4" * 40
     assert found.unknown == (
-        "on which images 2pisoftware/cmfive stood, since its build did not pass: the newest are taken",
+        "on which images 2pisoftware/cmfive stood, as no build of it passed there: the newest are taken",
     )
 
 
