@@ -110,6 +110,7 @@ class Context:
         operators: whose scripts this machine runs itself.
         before: what this very step's suite was when the branch's last run came to it.
         matcher: what nobody may read of what this run leaves.
+        bases: by the image that is built, what its FROM lines meant in the run that this one repeats.
     """
 
     run: str
@@ -137,6 +138,7 @@ class Context:
     before: Callable[[], Before | None] = lambda: None
     matcher: Callable[[], Matcher] = lambda: NOTHING_SECRET
     submodules: Callable[[str, str, Path], Submodules | None] = lambda *_: None
+    bases: Mapping[str, tuple[Base, ...]] = field(default_factory=dict)
 
     def image(self, name: str | None) -> Image:
         """The image that the steps before this one made under a name of ci.yml.
