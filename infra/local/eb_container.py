@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from docker import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound
@@ -37,6 +37,24 @@ class Running:
     container: Container
     inside: int
     port: int
+
+
+class Runs(Protocol):
+    """Whoever brings bundles up: a Docker engine, or a test's stand-in."""
+
+    def image(self, bundle: Bundle, login: Callable[[str], dict[str, str]]) -> str: ...
+
+    def start(self, image: str, bundle: Bundle, variables: Mapping[str, str], labels: Mapping[str, str]) -> Running: ...
+
+    def wait_for_answer(self, running: Running, go_on: Callable[[], None]) -> None: ...
+
+    def answers(self, running: Running) -> bool: ...
+
+    def printed(self, running: Running, lines: int) -> str: ...
+
+    def remove(self, container: Container) -> None: ...
+
+    def clean(self) -> None: ...
 
 
 class Containers:
@@ -112,16 +130,26 @@ class Containers:
             go_on()
             running.container.reload()
             if running.container.status != "running" or not running.port:
-                raise DeployFailed(f"Docker container quit unexpectedly after launch: {tail(running)}. {SEE}")
-            answer = _answer(running.port)
-            if answer.isdecimal() and int(answer) < 500:
+                raise DeployFailed(f"Docker container quit unexpectedly after launch: {_said(running)}. {SEE}")
+            answer = answer_of(running.port)
+            if is_well(answer):
                 return
             if time.monotonic() > deadline:
                 raise DeployFailed(
                     f"Docker container did not answer on port {running.inside} within {self._answer_timeout_s:g} s "
-                    f"({answer}): {tail(running)}. {SEE}"
+                    f"({answer}): {_said(running)}. {SEE}"
                 )
             time.sleep(0.1)
+
+    def answers(self, running: Running) -> bool:
+        """Whether it answers at this moment, with a status under 500."""
+        return is_well(answer_of(running.port))
+
+    def printed(self, running: Running, lines: int) -> str:
+        """The last lines that it printed; nothing where the engine knows it no more."""
+        with suppress(DockerException, RequestException):
+            return tail(running, lines)
+        return ""
 
     def remove(self, container: Container) -> None:
         """Stop a container and remove it, with its anonymous volumes; what cannot be removed now is left to `clean`."""
@@ -211,17 +239,26 @@ def split(name: str) -> tuple[str, str]:
     return head, digest if at else tag
 
 
-def tail(running: Running) -> str:
+def _said(running: Running) -> str:
+    return tail(running, TAIL_LINES) or "(it printed nothing)"
+
+
+def tail(running: Running, lines: int) -> str:
     """The last lines that a container printed."""
-    printed = running.container.logs(tail=TAIL_LINES, stdout=True, stderr=True)
-    return _last_lines(printed.decode(errors="replace")) or "(it printed nothing)"
+    printed = running.container.logs(tail=lines, stdout=True, stderr=True)
+    return _last_lines(printed.decode(errors="replace"), lines)
 
 
-def _last_lines(text: str) -> str:
-    return "\n".join(ANSI.sub("", text).strip().splitlines()[-TAIL_LINES:])
+def _last_lines(text: str, lines: int = TAIL_LINES) -> str:
+    return "\n".join(ANSI.sub("", text).strip().splitlines()[-lines:])
 
 
-def _answer(port: int) -> str:
+def is_well(answer: str) -> bool:
+    """Whether an answer is a status under 500."""
+    return answer.isdecimal() and int(answer) < 500
+
+
+def answer_of(port: int) -> str:
     """The status that a container answers with, or why it does not."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
