@@ -53,6 +53,7 @@ class ElasticBeanstalk:
         system: value of the label `tau.system` on everything in Docker; whatever bears it is removed at both ends.
         seconds_per_step: how long the service takes over each of the two or three steps of a change.
         answer_timeout_s: how long a new container has until it answers HTTP.
+        health_every_s: how often every container is asked how it fares.
         containers: who brings bundles up, where that is not to be a Docker engine.
         background: the time that it lives in, where that is not to be this machine's.
     """
@@ -65,6 +66,7 @@ class ElasticBeanstalk:
         seconds_per_step: float = SECONDS_PER_STEP,
         *,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        health_every_s: float = HEALTH_EVERY_S,
         account: str = "000000000000",
         containers: Runs | None = None,
         background: Background | None = None,
@@ -88,7 +90,7 @@ class ElasticBeanstalk:
         )
         self._server: Server | None = None
         self._containers.clean()  # what a predecessor left behind that was killed
-        time.start(Watch(records, hosts, self._containers, instances, HEALTH_EVERY_S))
+        time.start(Watch(records, hosts, self._containers, instances, health_every_s))
 
     def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """The answer to one HTTP request: status, headers, body.
