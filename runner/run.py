@@ -70,6 +70,7 @@ class Tools:
         storage: who keeps its disk.
         handed: every secret that this process was handed.
         builder: how images are built here.
+        fetch: see `Aws`.
     """
 
     edge: Edge
@@ -84,6 +85,7 @@ class Tools:
     storage: Storage = field(default_factory=Storage)
     handed: Handed = field(default_factory=Handed)
     builder: Builder = field(default_factory=Classic)
+    fetch: Callable[[str], bytes] | None = None
 
     def now(self) -> datetime:
         return self.pace.now()
@@ -426,7 +428,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         secret=place.watching.guard.secret(edge.secrets.get, step_log.line),
         remaining_s=place.remaining_s,
         now=tools.now,
-        aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region),
+        aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region, fetch=tools.fetch),
         builder=tools.builder,
         stopping=place.stopping,
         pace=tools.pace,

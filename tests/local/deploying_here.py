@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tarfile
+import threading
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 from chalicelib.deployer import advance_deployment
 from chalicelib.model import DEPLOYMENT_ENDS, Result, RunState, Source, Step
+from chalicelib.reports.columns import BAR
 from chalicelib.reports.email import Console, recipients, render
 from infra.local.elastic_beanstalk import ElasticBeanstalk
 from runner import runlog
 from runner.actions import deploy_eb
+from runner.fetching import fetch
 from runner.run import Ended, Parked, enact
 from tests.installation import NOW, event, job
 from tests.local.beanstalks import BUCKET, EngineNobodyAsks, ask, order, page_of, pulled
@@ -24,11 +28,13 @@ REGISTRY, IMAGE = "code.2pisoftware.com:5000", "2pisoftware/crm"
 DOCKERRUN = json.dumps({"AWSEBDockerrunVersion": "1", "Ports": [{"ContainerPort": 80}]})
 SOURCE = Source("github.com", "2pisoftware/crm_deploy", "ssh://git@github.com/2pisoftware/crm_deploy.git")
 STEP_S = 10
-# A runner looks every five seconds, the ticker every minute.
-LOOK_S, LATER_S, SOON_S = 5, 60, 120
+# A runner looks every five seconds; where nothing happens any more, whoever comes late decides the same.
+LOOK_S, LATER_S, SOON_S = 5, 300, 120
 ENVIRONMENT = "crm-production"
 MOST_S = 3 * 3600
 """Every deployment is over after so long: three deadlines of half an hour, and some."""
+# The bucket is the same for many tests: what one run wrote there is not another's.
+_NUMBERS = itertools.count(1)
 
 
 class Tree(Branch):
@@ -57,6 +63,11 @@ class Pace:
 
     def sleep(self, seconds):
         self._time.pass_(seconds)
+
+    def flag(self):
+        made = threading.Event()
+        made.wait = lambda timeout: made.is_set() or self.sleep(timeout) or made.is_set()
+        return made
 
 
 @dataclass(frozen=True)
@@ -131,8 +142,9 @@ class World:
             lock=f"deployments/{name}",
             timeout_s=MOST_S,
         )
-        run = queued(self.edge, self._number, job=planned, send=False)
-        return Tagged(self, run.id, tools(self.edge, Tree(self._folder), Engine(), self.pace, push, deploy))
+        run = queued(self.edge, next(_NUMBERS), job=planned, send=False)
+        made = tools(self.edge, Tree(self._folder), Engine(), self.pace, push, deploy)
+        return Tagged(self, run.id, replace(made, fetch=fetch))
 
     def at(self, seconds, action):
         """Do something when so much time has passed from now."""
@@ -159,8 +171,9 @@ class World:
         page = page_of(found)
         return "v1" if page == "by-hand" else f"run {page.rpartition(':')[2][0]}"
 
-    def updates(self):
-        return ask(self.address, "GET", ENVIRONMENT)["asked"].get("UpdateEnvironment", 0)
+    def asked(self, operation):
+        """How many requests of an operation came, for the environment."""
+        return ask(self.address, "GET", ENVIRONMENT)["asked"].get(operation, 0)
 
 
 class Tagged:
@@ -210,7 +223,13 @@ class Tagged:
         # Of several the last: where something of ours broke, an operator, who is told what.
         *_, to = recipients(result, None)
         text = render(result, to=to, console=Console(log_command=f"tau log {run.id}")).text
-        return Told(ended.state, ended.reason or "", " ".join(text.split()), world.live(), world.updates())
+        return Told(
+            ended.state,
+            ended.reason or "",
+            " ".join(text.replace(BAR.strip(), "").split()),
+            world.live(),
+            world.asked("UpdateEnvironment"),
+        )
 
     def log(self):
         return b"".join(piece for _, piece in runlog.read(self._world.edge.objects, self.id)).decode()

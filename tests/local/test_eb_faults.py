@@ -106,3 +106,59 @@ def test_every_fault_has_an_end_a_mail_and_no_update_too_many(world, ordered, st
     assert told.state is state, told
     assert sentence in told.mail, told
     assert (told.live, told.updates) == (live, updates), told
+
+
+# --- two at once (F47) -----------------------------------------------------------------------------
+
+
+def test_deployments_to_one_environment_go_one_after_the_other_and_the_newest_goes_last(world):
+    first, second, third = (world.tag(name) for name in ("v2", "v3", "v4"))
+    for run in (first, second, third):
+        run.claim()
+        for _ in range(4):
+            world.look()
+    for _ in range(40):
+        world.look()
+    assert [run.deployment().state.value for run in (first, second, third)] == ["live", "superseded", "live"]
+    outrun = second.wake()
+    assert (outrun.by, outrun.reason) == (third.id, f"run {third.id}, a newer one, deploys to {ENVIRONMENT}")
+    assert (world.live(), world.asked("UpdateEnvironment")) == ("run 3", 2)
+
+
+# --- what the logs say -----------------------------------------------------------------------------
+
+
+def test_why_a_version_did_not_start_stands_in_the_mail_and_its_logs_in_the_runs(world):
+    world.pages.broken["sha256:1"] = "could not reach the database\ngiving up"
+    run = world.tag()
+    told = run.to_the_end()
+    assert (told.state, told.live, told.updates) == (FAILED, OLD, 1)
+    assert "log: 2026/11/23 12:01:" in told.mail
+    assert "Docker container quit unexpectedly after launch: could not reach the database" in told.mail
+    log = run.log()
+    assert "[tau] eb: the end of the logs of i-" in log
+    assert "\n/var/log/eb-engine.log\n" in log
+    assert "\ngiving up." in log
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        ("RequestEnvironmentInfo", "the logs of crm-production cannot be had: An error occurred (Insufficient"),
+        ("RetrieveEnvironmentInfo", "the logs of crm-production cannot be had: An error occurred (Insufficient"),
+    ],
+)
+def test_logs_that_cannot_be_had_change_no_verdict(world, operation, said):
+    world.order("silent rollback")
+    world.order("deny", operation=operation)
+    run = world.tag()
+    told = run.to_the_end()
+    assert (told.state, told.updates) == (FAILED, 1)
+    assert "rolled back to v1: it gives no reason" in told.mail
+    assert said in run.log()
+
+
+def test_logs_of_a_deployment_that_never_began_are_not_asked_for(world):
+    world.order("cannot process")
+    world.tag().to_the_end()
+    assert world.asked("RequestEnvironmentInfo") == 0
