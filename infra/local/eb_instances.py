@@ -11,12 +11,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
-from infra.local import eb_bundle
+from infra.local import eb_bundle, eb_compose
 from infra.local.eb_background import Background, Work
-from infra.local.eb_bundle import BadBundle, Bundle
-from infra.local.eb_container import DeployFailed, Running, Runs
+from infra.local.eb_bundle import BadBundle
+from infra.local.eb_compose import Service
+from infra.local.eb_container import Running, Runs
 from infra.local.eb_faults import HEALTHS, Faults
 from infra.local.eb_hosts import Host, Hosts
+from infra.local.eb_images import DeployFailed
 from infra.local.eb_state import Deployed, Environment, Health, Records, Severity, Version
 
 if TYPE_CHECKING:
@@ -64,13 +66,13 @@ class Instances:
         self._faults = faults
         self._step_s = seconds_per_step
 
-    def read(self, version: Version) -> Bundle:
-        """The bundle of a version, fresh from S3.
+    def read(self, version: Version) -> tuple[Service, ...]:
+        """What a version brings up, fresh from S3.
 
         Raises:
             BadBundle: it is gone, or nothing that the platform runs.
         """
-        return eb_bundle.read(self._object(version.bucket, version.key))
+        return eb_compose.read(self._object(version.bucket, version.key))
 
     def deployed(self, change: Change) -> bool:
         """Bring the change's version up; False, with the events that say why, when it does not run."""
@@ -98,7 +100,7 @@ class Instances:
         host.address.switch(None)
         old, host.running = host.running, None
         if old:
-            self._containers.remove(old.container)
+            self._containers.remove(old)
 
     def tell(self, change: Change, severity: Severity, message: str) -> None:
         environment = change.environment
@@ -116,22 +118,25 @@ class Instances:
         before = change.environment
         self.tell(change, Severity.INFO, "Deploying new version to instance(s).")
         change.work.pause(self._step_s)
-        bundle = self.read(self._records.versions[before.application, label])
-        if bundle.ignored_image:
-            ignored = f"the image {bundle.ignored_image} in {eb_bundle.DOCKERRUN} is ignored"
-            self.tell(change, Severity.WARN, f"The bundle has a Dockerfile, which is built: {ignored}.")
-        image = self._containers.image(bundle, lambda name: self._login(bundle, name))
+        services = self.read(self._records.versions[before.application, label])
+        for image in (service.bundle.ignored_image for service in services):
+            if image:
+                ignored = f"the image {image} in {eb_bundle.DOCKERRUN} is ignored"
+                self.tell(change, Severity.WARN, f"The bundle has a Dockerfile, which is built: {ignored}.")
         variables = {name: value for (space, name), value in change.options.items() if space == VARIABLES}
+        place = services[0].bundle.authentication
         with ExitStack() as undo:
-            running = self._containers.start(image, bundle, variables, {"tau.environment": before.name})
-            undo.callback(self._containers.remove, running.container)
+            running = self._containers.up(
+                services, lambda image: self._login(place, image), variables, {"tau.environment": before.name}
+            )
+            undo.callback(self._containers.remove, running)
             self._containers.wait_for_answer(running, change.work.go_on)
             undo.pop_all()
         host = self._hosts[before.id]
         host.address.switch(running.port)
         old, host.running = host.running, running
         if old:
-            self._containers.remove(old.container)
+            self._containers.remove(old)
         self.tell(change, Severity.INFO, "Instance deployment completed successfully.")
         if before.live and before.abortable:
             self.tell(change, Severity.INFO, "New application version was deployed to running EC2 instances.")
@@ -182,8 +187,8 @@ class Instances:
         ):
             self.tell(change, severity, message)
 
-    def _login(self, bundle: Bundle, image: str) -> dict[str, str]:
-        return eb_bundle.credentials(self._object(*bundle.authentication), image) if bundle.authentication else {}
+    def _login(self, place: tuple[str, str] | None, image: str) -> dict[str, str]:
+        return eb_bundle.credentials(self._object(*place), image) if place else {}
 
     def _object(self, bucket: str, key: str) -> bytes:
         try:

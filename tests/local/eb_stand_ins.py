@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 
 from infra.local.eb_background import Background
-from infra.local.eb_container import DeployFailed, Running
+from infra.local.eb_container import Running
+from infra.local.eb_images import DeployFailed
 from infra.local.eb_proxy import Server
 
 PATIENCE_S = 30
@@ -103,17 +104,15 @@ class Pages:
     """
 
     broken: dict[str, str] = field(default_factory=dict)
-    up: list[Page] = field(default_factory=list)
+    up_now: list[Page] = field(default_factory=list)
 
-    def image(self, bundle, login):
-        assert bundle.image, "these bundles name an image"
-        login(bundle.image)
-        return bundle.image
-
-    def start(self, image, bundle, variables, labels):
-        del bundle, labels
-        page = Page(image, dict(variables))
-        self.up.append(page)
+    def up(self, services, login, variables, labels):
+        del labels
+        (service,) = services
+        assert service.bundle.image, "these bundles name an image"
+        login(service.bundle.image)
+        page = Page(service.bundle.image, dict(variables))
+        self.up_now.append(page)
         return Running(page, 80, page.server.port)
 
     def wait_for_answer(self, running, go_on):
@@ -128,10 +127,10 @@ class Pages:
     def printed(self, running, lines):
         return "\n".join(running.container.lines[-lines:])
 
-    def remove(self, page):
-        page.server.close()
-        self.up.remove(page)
+    def remove(self, running):
+        running.container.server.close()
+        self.up_now.remove(running.container)
 
     def clean(self):
-        for page in list(self.up):
-            self.remove(page)
+        while self.up_now:
+            self.up_now.pop().server.close()

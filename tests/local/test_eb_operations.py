@@ -98,12 +98,12 @@ def must_be_ready(name="crm-production"):
 
 
 def test_a_restart_brings_up_a_new_container_of_what_runs(world):
-    (before,) = world.pages.up
+    (before,) = world.pages.up_now
     world.client.restart_app_server(EnvironmentName="crm-production")
     assert world.seen() == ("Updating", "Grey", "v1")
     assert refusal(world.client.rebuild_environment, EnvironmentName="crm-production") == must_be_ready()
     world.time.pass_(5 * STEP_S)
-    (after,) = world.pages.up
+    (after,) = world.pages.up_now
     assert (after is before, after.image) == (False, "crm:v1")
     assert world.seen() == ("Ready", "Green", "v1")
     assert world.messages()[-3:] == [
@@ -167,7 +167,7 @@ def test_an_environment_swaps_with_another_that_is_ready(world):
 
 
 def test_the_tail_of_the_logs_holds_the_agents_and_the_containers(world):
-    world.pages.up[0].lines += ["a first line", "a last line"]
+    world.pages.up_now[0].lines += ["a first line", "a last line"]
     text = world.logs().decode()
     assert f"{'-' * 40}\n/var/log/eb-engine.log\n{'-' * 40}\n2026/11/23 12:00:10.000000 [INFO] " in text
     assert "/var/log/eb-docker/containers/eb-current-app/stdouterr.log" in text
@@ -207,7 +207,7 @@ def test_a_new_request_makes_the_old_logs_unfindable(world):
 
 
 def test_a_container_that_answers_no_more_turns_its_environment_red_and_green_again(world):
-    (page,) = world.pages.up
+    (page,) = world.pages.up_now
     page.status = 503
     world.time.pass_(2 * HEALTH_EVERY_S)
     assert world.seen() == ("Ready", "Green", "v1"), "once or twice is nothing"

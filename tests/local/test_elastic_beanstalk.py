@@ -706,6 +706,34 @@ def test_a_dockerfile_that_fails_says_what_the_build_printed(live, s3):
 
 
 @pytest.mark.engine
+def test_a_compose_file_brings_up_several_containers_that_find_each_other(live, s3, docker_client, system):
+    fetch = "until /busybox wget -qO /www/index.html http://store:8080/; do /busybox sleep 0.1; done"
+    serve = "exec /busybox httpd -f -p 8080 -h /www"
+    start = f'CMD ["/busybox", "sh", "-c", "echo fetching; {fetch}; echo $GREETING >> /www/index.html; {serve}"]'
+    compose = {
+        "web": {"build": "./web", "ports": ["80:8080"], "env_file": ".env", "depends_on": ["store"]},
+        "store": {"build": {"context": "store"}},
+    }
+    files = {"docker-compose.yml": json.dumps({"services": compose})}
+    for name, dockerfile in (("web", start), ("store", HTTPD)):
+        files |= {
+            f"{name}/busybox": BUSYBOX.read_bytes(),
+            f"{name}/www/index.html": f"from {name}\n",
+            f"{name}/Dockerfile": f"FROM scratch\nCOPY busybox /busybox\nCOPY www /www\n{dockerfile}\n",
+        }
+    put_version(live, s3, "v1", bundle(files, executable={"web/busybox", "store/busybox"}))
+    variable = {"Namespace": "aws:elasticbeanstalk:application:environment", "OptionName": "GREETING"}
+    found = create(live, VersionLabel="v1", OptionSettings=[{**variable, "Value": "hello"}])
+    assert (found["Health"], page_of(found)) == ("Green", "from store\nhello\n")
+    assert len(containers_of(docker_client, system)) == 2
+    wanted = {"label": f"tau.system={system}"}
+    assert len(docker_client.networks.list(filters=wanted)) == 1
+    live.terminate_environment(EnvironmentName="crm-production")
+    wait(live, "environment_terminated")
+    assert (containers_of(docker_client, system), docker_client.networks.list(filters=wanted)) == ([], [])
+
+
+@pytest.mark.engine
 def test_a_missing_page_is_an_answer_too(live, s3):
     put_version(live, s3, "v1", busybox("one", HTTPD.replace("/www", "/")))
     found = create(live, VersionLabel="v1")
