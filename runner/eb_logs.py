@@ -26,8 +26,10 @@ _LOOK_EVERY_S = 3
 _MOST_LOOKS = 10
 _MOST_CHARS = 300
 _FILE = re.compile(r"-{5,}\n(/\S+)\n-{5,}\n")
-# Elastic Beanstalk's own agent: it says what did not work, and with which words of the application.
-_ENGINE, _ITS_ERROR = "/eb-engine.log", re.compile(r"\[ERROR\]")
+# Elastic Beanstalk's own agent says what did not work, and with which words of the application. What every such line begins
+# with is left out.
+_ENGINE = "/eb-engine.log"
+_ITS_ERROR = re.compile(r"\[ERROR\]\s*(?:An error .*? Stop running the command\. Error: )?(.*)")
 _TIME = re.compile(r"(\d{4})[/-](\d\d)[/-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _ERROR = re.compile(r"\b(error|fatal|exception|traceback|panic|failed)\b", re.IGNORECASE)
 
@@ -65,7 +67,8 @@ def first_error(logs: Sequence[str], since: datetime) -> str | None:
         since: when the deployment began; what has an older time is another one's.
     """
     files = [(name, list(_fresh(text, since))) for log in logs for name, text in _files(log)]
-    agents = [line for name, lines in files if name.endswith(_ENGINE) for line in lines if _ITS_ERROR.search(line)]
+    engine = (line for name, lines in files if name.endswith(_ENGINE) for line in lines)
+    agents = [found[1] for found in map(_ITS_ERROR.search, engine) if found]
     others = [line for _, lines in files for line in lines if _ERROR.search(line)]
     return next((line.strip()[:_MOST_CHARS] for line in (*agents, *others)), None)
 

@@ -19,10 +19,11 @@ from runner import runlog
 from runner.actions import deploy_eb
 from runner.fetching import fetch
 from runner.run import Ended, Parked, enact
-from tests.installation import NOW, event, job
+from tests.installation import NOW, SETTINGS, event, job
 from tests.local.beanstalks import BUCKET, EngineNobodyAsks, ask, order, page_of, pulled
 from tests.local.eb_stand_ins import Pages, Stepped
 from tests.running import Action, Branch, Engine, passed, queued, tools
+from tests.sim.edges.cloud import MemoryCloud
 
 REGISTRY, IMAGE = "code.2pisoftware.com:5000", "2pisoftware/crm"
 DOCKERRUN = json.dumps({"AWSEBDockerrunVersion": "1", "Ports": [{"ContainerPort": 80}]})
@@ -90,26 +91,24 @@ class Told:
 class World:
     """The application crm, whose version v1 (deployed by hand) is live in crm-production."""
 
-    def __init__(self, edge, s3, folder):
+    def __init__(self, s3, folder):
         self.time, self.pages = Stepped(NOW), Pages()
         self.beanstalk = ElasticBeanstalk(
             EngineNobodyAsks(), s3, "tau-test", STEP_S, health_every_s=30, containers=self.pages, background=self.time
         )
         self.address = self.beanstalk.start()
         self._s3, self._folder, self._number = s3, folder, 0
-        self._edge, self._later = edge, []
+        self._later = []
         self.pace = Pace(self.time)
 
     def begin(self, client):
         self.client = client
-        # One of its own, so that its objects are in the bucket that Elastic Beanstalk reads.
+        # The records are in memory: what is tried here is on the other side of them.
+        settings = replace(SETTINGS, bucket=BUCKET)
+        made = MemoryCloud(settings, self.time.now, self.pace.monotonic, idle=lambda _: None).edge()
         clients = {"s3": self._s3, "elasticbeanstalk": client}
-        real = self._edge.client
         self.edge = replace(
-            self._edge,
-            settings=replace(self._edge.settings, bucket=BUCKET),
-            client=lambda service, region=None: clients.get(service) or real(service, region),
-            now=self.time.now,
+            made, client=lambda service, region=None: clients.get(service) or made.client(service, region)
         )
         client.create_application(ApplicationName="crm")
         self._s3.put_object(Bucket=BUCKET, Key="by-hand.zip", Body=pulled("by-hand"))

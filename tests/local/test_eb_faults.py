@@ -3,7 +3,6 @@
 import pytest
 
 from chalicelib.model import RunState
-from tests.installation import installation
 from tests.local.beanstalks import client_at, s3_at
 from tests.local.deploying_here import ENVIRONMENT, World
 
@@ -18,12 +17,11 @@ def s3(tmp_path_factory):
 
 
 @pytest.fixture
-def world(monkeypatch, s3, tmp_path):
-    with installation(monkeypatch) as edge:
-        made = World(edge, s3, tmp_path)
-        with made.beanstalk, client_at(made.address) as client:
-            made.begin(client)
-            yield made
+def world(s3, tmp_path):
+    made = World(s3, tmp_path)
+    with made.beanstalk, client_at(made.address) as client:
+        made.begin(client)
+        yield made
 
 
 def delete_v1(world):
@@ -133,12 +131,20 @@ def test_why_a_version_did_not_start_stands_in_the_mail_and_its_logs_in_the_runs
     run = world.tag()
     told = run.to_the_end()
     assert (told.state, told.live, told.updates) == (FAILED, OLD, 1)
-    assert "log: 2026/11/23 12:01:" in told.mail
-    assert "Docker container quit unexpectedly after launch: could not reach the database" in told.mail
+    assert "log: Docker container quit unexpectedly after launch: could not reach the database" in told.mail
     log = run.log()
     assert "[tau] eb: the end of the logs of i-" in log
     assert "\n/var/log/eb-engine.log\n" in log
     assert "\ngiving up." in log
+
+
+def test_why_the_old_version_did_not_start_again_is_told_to_the_operators(world):
+    world.order("red")
+    world.pages.broken["by-hand"] = "its licence has run out"
+    told = world.tag().to_the_end()
+    assert (told.state, told.live, told.updates) == (ERRORED, NEW, 2)
+    assert "The way back to v1 failed too: it still runs v2" in told.reason
+    assert "Its log says: Docker container quit unexpectedly after launch: its licence has run out." in told.mail
 
 
 @pytest.mark.parametrize(

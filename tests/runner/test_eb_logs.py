@@ -27,11 +27,18 @@ ERRORS = {
             app="2026/11/23 12:00:31 [error] upstream is gone",
             eb_engine="2026/11/23 12:00:32.1 [INFO] failed over\n2026/11/23 12:00:33.1 [ERROR] no such image",
         ),
-        "2026/11/23 12:00:33.1 [ERROR] no such image",
+        "no such image",
     ),
     "an earlier deployment's error is not ours": (
         tail(eb_engine="2026/11/23 11:59:59.9 [ERROR] of yesterday\n2026/11/23 12:00:30.1 [ERROR] of today"),
-        "2026/11/23 12:00:30.1 [ERROR] of today",
+        "of today",
+    ),
+    "what every error of the agent begins with is left out": (
+        tail(
+            eb_engine="2026/11/23 12:00:33.1 [ERROR] An error occurred during execution of command [app-deploy] - [Run "
+            "Docker Container]. Stop running the command. Error: failed to run docker container: exit status 1"
+        ),
+        "failed to run docker container: exit status 1",
     ),
     "nor are the lines under it": (
         tail(eb_engine="2026/11/23 11:59:59.9 [ERROR] of yesterday\n  Error: its second line", app="all is well"),
