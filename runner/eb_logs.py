@@ -26,8 +26,8 @@ _LOOK_EVERY_S = 3
 _MOST_LOOKS = 10
 _MOST_CHARS = 300
 _FILE = re.compile(r"-{5,}\n(/\S+)\n-{5,}\n")
-# Elastic Beanstalk's own agent says what did not work, and with which words of the application. What every such line begins
-# with is left out.
+# Elastic Beanstalk's own agent says what did not work, and with which words of the application. How every such line
+# begins is left out.
 _ENGINE = "/eb-engine.log"
 _ITS_ERROR = re.compile(r"\[ERROR\]\s*(?:An error .*? Stop running the command\. Error: )?(.*)")
 _TIME = re.compile(r"(\d{4})[/-](\d\d)[/-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
