@@ -13,8 +13,10 @@ import json
 import posixpath
 import re
 import shlex
+import stat
+import tarfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +28,16 @@ from infra.local.eb_bundle import FROM, BadBundle, Bundle
 COMPOSE = "docker-compose.yml"
 PORT = 80
 """Of the instance: where a load balancer asks. Whoever publishes it answers."""
-_UNDERSTOOD = frozenset({"image", "build", "ports", "environment", "env_file", "command", "entrypoint", "depends_on"})
-_HARMLESS = frozenset({"restart", "container_name", "expose", "healthcheck", "init", "stop_grace_period", "logging"})
+_UNDERSTOOD = frozenset(
+    {"image", "build", "ports", "environment", "env_file", "command", "entrypoint", "depends_on", "volumes"}
+)
+# Without them it runs all the same. All services share one network.
+_HARMLESS = frozenset(
+    {"restart", "container_name", "expose", "healthcheck", "init", "stop_grace_period", "logging", "labels", "networks"}
+    | {"links", "deploy", "mem_limit", "cpus", "pull_policy", "platform"}
+)
+GENERATED = ".env"
+"""Elastic Beanstalk writes it, of the environment's variables."""
 _VARIABLE = re.compile(r"\$(?:\$|\{(?P<braced>\w+)(?::?-(?P<default>[^}]*))?\}|(?P<bare>[A-Za-z_]\w*))")
 
 
@@ -40,6 +50,8 @@ class Service:
         variables: its own, with the environment's filled in by `with_variables`.
         all_variables: it gets all of the environment's variables.
         answers: it is the one behind the environment's address.
+        files: what of the bundle it finds inside, as a tar file whose names are places there.
+        volumes: where it keeps what it writes, for as long as it lives.
     """
 
     name: str
@@ -47,6 +59,8 @@ class Service:
     variables: Mapping[str, str] = field(default_factory=dict)
     all_variables: bool = True
     answers: bool = True
+    files: bytes = b""
+    volumes: tuple[str, ...] = ()
 
     def with_variables(self, given: Mapping[str, str]) -> dict[str, str]:
         own = {name: _filled(value, given) for name, value in self.variables.items()}
@@ -88,6 +102,8 @@ def _service(name: str, said: Mapping[str, Any], archive: bytes, authentication:
     if build is None and not isinstance(image, str):
         raise BadBundle(f"{COMPOSE}: services.{name} has neither image nor build")
     tree, dockerfile = _tree(name, build, archive) if build is not None else (archive, b"")
+    env_files = _listed(said.get("env_file"))
+    mounts = list(_mounts(name, said.get("volumes", [])))
     port = next((inside for outside, inside in _ports(name, said.get("ports", [])) if outside == PORT), None)
     return Service(
         name,
@@ -100,9 +116,14 @@ def _service(name: str, said: Mapping[str, Any], archive: bytes, authentication:
             entrypoint=_words(said.get("entrypoint")),
             command=_words(said.get("command")),
         ),
-        variables=_variables(name, said.get("environment", {})),
-        all_variables=".env" in _listed(said.get("env_file")),
+        variables={
+            **_env_files(name, [one for one in env_files if one != GENERATED], archive),
+            **_variables(name, said.get("environment", {})),
+        },
+        all_variables=GENERATED in env_files,
         answers=port is not None,
+        files=_files(name, [mount for mount in mounts if mount[0]], archive),
+        volumes=tuple(inside for outside, inside in mounts if not outside),
     )
 
 
@@ -125,6 +146,53 @@ def _tree(name: str, build: Any, archive: bytes) -> tuple[bytes, bytes]:
             raise BadBundle(f"{COMPOSE}: services.{name}.build: there is no {start}Dockerfile")
     with zipfile.ZipFile(out) as tree:
         return out.getvalue(), tree.read("Dockerfile")
+
+
+def _mounts(name: str, said: Any) -> Iterator[tuple[str, str]]:
+    """(path in the bundle, or nothing for a volume; place inside): "./a.conf:/etc/a.conf:ro", or the long form."""
+    for one in said:
+        short = str(one).split(":")
+        outside, inside = (
+            (str(one.get("source", "")), str(one.get("target", "")))
+            if isinstance(one, dict)
+            else ("" if len(short) == 1 else short[0], short[0] if len(short) == 1 else short[1])
+        )
+        if outside.startswith("/") or not inside.startswith("/"):
+            raise BadBundle(f"{COMPOSE}: services.{name}.volumes: {one!r} is not served here")
+        yield (posixpath.normpath(outside) if outside.startswith(".") else ""), posixpath.normpath(inside)
+
+
+def _files(name: str, mounts: Sequence[tuple[str, str]], archive: bytes) -> bytes:
+    """The bundle's files at their places inside: copied, so that nothing of this machine is mounted."""
+    if not mounts:
+        return b""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as files, tarfile.open(fileobj=out, mode="w") as tar:
+        for outside, inside in mounts:
+            found = [entry for entry in files.infolist() if _lies_in(entry.filename, outside) and not entry.is_dir()]
+            if not found:
+                raise BadBundle(f"{COMPOSE}: services.{name}.volumes: there is no {outside} in the bundle")
+            for entry in found:
+                below = posixpath.relpath(entry.filename, outside) if entry.filename != outside else ""
+                member = tarfile.TarInfo(posixpath.join(inside, below).strip("/"))
+                member.size, member.mode = entry.file_size, stat.S_IMODE(entry.external_attr >> 16) or 0o644
+                tar.addfile(member, io.BytesIO(files.read(entry)))
+    return out.getvalue()
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return folder in {".", path} or path.startswith(f"{folder}/")
+
+
+def _env_files(name: str, paths: Sequence[str], archive: bytes) -> dict[str, str]:
+    lines: list[str] = []
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        for path in map(posixpath.normpath, paths):
+            if path not in files.namelist():
+                raise BadBundle(f"{COMPOSE}: services.{name}.env_file: there is no {path} in the bundle")
+            lines += files.read(path).decode(errors="replace").splitlines()
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {key.strip(): value for key, _, value in pairs}
 
 
 def _ports(name: str, said: Any) -> Iterator[tuple[int, int]]:

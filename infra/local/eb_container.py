@@ -106,7 +106,7 @@ class Containers:
             for service, image in zip(services, images, strict=True):
                 made = self._create(service, image, service.with_variables(variables), own)
                 undo.callback(self._remove, made)
-                _start(made, network, service.name)
+                _start(made, network, service)
                 containers[service.name] = made
             front = next(service for service in services if service.answers)
             inside = front.bundle.port or self._images.port(images[services.index(front)])
@@ -195,6 +195,7 @@ class Containers:
                 environment=dict(variables),
                 labels=dict(labels),
                 ports={f"{port}/tcp": ("127.0.0.1", 0)} if port else {},
+                volumes=list(service.volumes),
                 log_config=LOGS,
                 pids_limit=2048,
             )
@@ -202,10 +203,12 @@ class Containers:
             raise DeployFailed(f"Failed to run Docker container: {error}. {SEE}") from error
 
 
-def _start(container: Container, network: Network | None, name: str) -> None:
+def _start(container: Container, network: Network | None, service: Service) -> None:
     try:
         if network:
-            network.connect(container, aliases=[name])
+            network.connect(container, aliases=[service.name])
+        if service.files:
+            container.put_archive("/", service.files)
         container.start()
     except DockerException as error:
         raise DeployFailed(f"Failed to run Docker container: {error}. {SEE}") from error

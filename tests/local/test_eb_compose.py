@@ -1,6 +1,8 @@
 """A bundle's docker-compose.yml: what it brings up, in which order, and what is refused."""
 
+import io
 import json
+import tarfile
 
 import pytest
 
@@ -59,6 +61,24 @@ def test_variables_come_from_the_environment_where_the_file_says_so():
     assert listed.with_variables(given) == {"HOST": "db", "B": "2", "A": "1=1"}
 
 
+def test_files_of_the_bundle_are_copied_to_their_places_and_volumes_are_its_own():
+    mounts = ["./site.conf:/etc/nginx/site.conf:ro", "./html:/www", {"source": "data", "target": "/data"}, "/tmp/x"]
+    files = {"site.conf": "listen 80;", "html/a/index.html": "hello", "html2/b": "no"}
+    (service,) = read(composed({"web": {**WEB, "volumes": mounts}}, **files))
+    with tarfile.open(fileobj=io.BytesIO(service.files)) as tar:
+        assert {one.name: tar.extractfile(one).read() for one in tar} == {
+            "etc/nginx/site.conf": b"listen 80;",
+            "www/a/index.html": b"hello",
+        }
+    assert service.volumes == ("/data", "/tmp/x")
+
+
+def test_a_file_of_variables_is_read_and_what_the_service_says_goes_before():
+    wanted = {"web": {**WEB, "env_file": ["./web.env", ".env"], "environment": {"B": "own"}}}
+    (service,) = read(composed(wanted, **{"web.env": "# a comment=1\nA=$HOST\nB=file\nnothing\n"}))
+    assert service.with_variables({"HOST": "db"}) == {"HOST": "db", "A": "db", "B": "own"}
+
+
 def test_the_registrys_credentials_are_named_beside_it():
     said = {"AWSEBDockerrunVersion": "3", "Authentication": {"bucket": "b", "key": "k"}}
     (service,) = read(composed({"web": WEB}, **{"Dockerrun.aws.json": json.dumps(said)}))
@@ -72,7 +92,11 @@ def test_the_registrys_credentials_are_named_beside_it():
         ({}, "has no services"),
         ({"web": "crm:1"}, "has no services"),
         ({"web": {"ports": ["80:80"]}}, "services.web has neither image nor build"),
-        ({"web": {**WEB, "volumes": ["/etc:/etc"]}}, "services.web.volumes is not served here"),
+        ({"web": {**WEB, "volumes": ["/etc:/etc"]}}, "services.web.volumes: '/etc:/etc' is not served here"),
+        ({"web": {**WEB, "volumes": ["a:b"]}}, "services.web.volumes: 'a:b' is not served here"),
+        ({"web": {**WEB, "volumes": ["./no:/no"]}}, "services.web.volumes: there is no no in the bundle"),
+        ({"web": {**WEB, "env_file": "no.env"}}, "services.web.env_file: there is no no.env in the bundle"),
+        ({"web": {**WEB, "privileged": True}}, "services.web.privileged is not served here"),
         ({"web": {**WEB, "ports": ["8080:8000"]}}, "exactly one service must publish port 80"),
         ({"web": WEB, "other": WEB}, "exactly one service must publish port 80"),
         ({"web": {**WEB, "ports": ["80:http"]}}, "services.web.ports: '80:http' is no port"),

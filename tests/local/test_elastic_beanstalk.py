@@ -712,9 +712,9 @@ def test_a_compose_file_brings_up_several_containers_that_find_each_other(live, 
     start = f'CMD ["/busybox", "sh", "-c", "echo fetching; {fetch}; echo $GREETING >> /www/index.html; {serve}"]'
     compose = {
         "web": {"build": "./web", "ports": ["80:8080"], "env_file": ".env", "depends_on": ["store"]},
-        "store": {"build": {"context": "store"}},
+        "store": {"build": {"context": "store"}, "volumes": ["./page:/www/index.html:ro", "kept:/kept"]},
     }
-    files = {"docker-compose.yml": json.dumps({"services": compose})}
+    files = {"docker-compose.yml": json.dumps({"services": compose}), "page": "from the bundle\n"}
     for name, dockerfile in (("web", start), ("store", HTTPD)):
         files |= {
             f"{name}/busybox": BUSYBOX.read_bytes(),
@@ -724,7 +724,7 @@ def test_a_compose_file_brings_up_several_containers_that_find_each_other(live, 
     put_version(live, s3, "v1", bundle(files, executable={"web/busybox", "store/busybox"}))
     variable = {"Namespace": "aws:elasticbeanstalk:application:environment", "OptionName": "GREETING"}
     found = create(live, VersionLabel="v1", OptionSettings=[{**variable, "Value": "hello"}])
-    assert (found["Health"], page_of(found)) == ("Green", "from store\nhello\n")
+    assert (found["Health"], page_of(found)) == ("Green", "from the bundle\nhello\n")
     assert len(containers_of(docker_client, system)) == 2
     wanted = {"label": f"tau.system={system}"}
     assert len(docker_client.networks.list(filters=wanted)) == 1
