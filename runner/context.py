@@ -156,9 +156,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Aws:
-    """The edge to AWS that actions use: `client(service, region)` makes or finds a boto3 client."""
+    """The edge to AWS that actions use.
+
+    Args:
+        client: `client(service, region)` makes or finds a boto3 client.
+        fetch: what lies at an address that AWS has signed; None where nothing can be fetched.
+    """
 
     client: Callable[..., Any]
     store: Store
     objects: Objects
     region: str
+    fetch: Callable[[str], bytes] | None = None

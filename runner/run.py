@@ -73,6 +73,7 @@ class Tools:
         handed: every secret that this process was handed.
         builder: how images are built here.
         bases: see `Context`; a run that repeats no other has none.
+        fetch: see `Aws`.
     """
 
     edge: Edge
@@ -88,6 +89,7 @@ class Tools:
     handed: Handed = field(default_factory=Handed)
     builder: Builder = field(default_factory=Classic)
     bases: Mapping[str, tuple[Base, ...]] = field(default_factory=dict)
+    fetch: Callable[[str], bytes] | None = None
 
     def now(self) -> datetime:
         return self.pace.now()
@@ -430,7 +432,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         secret=place.watching.guard.secret(edge.secrets.get, step_log.line),
         remaining_s=place.remaining_s,
         now=tools.now,
-        aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region),
+        aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region, fetch=tools.fetch),
         builder=tools.builder,
         stopping=place.stopping,
         pace=tools.pace,

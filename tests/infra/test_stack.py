@@ -272,10 +272,14 @@ def test_only_looking_and_mailing_is_allowed_on_everything():
                 assert everywhere <= {"ses:SendEmail", "ses:SendRawEmail"}
 
 
-def test_the_ticker_deploys_with_the_rights_that_the_runner_deploys_with_and_makes_no_versions():
+def test_the_ticker_deploys_with_the_rights_that_the_runner_deploys_with_and_makes_no_versions_and_reads_no_logs():
     deploying = {statement["Sid"]: sorted(listed(statement["Action"])) for statement in managed("DeployPolicy")}
     ticking = {statement["Sid"]: sorted(listed(statement["Action"])) for statement in policy("ticker")}
     deploying["Versions"].remove("elasticbeanstalk:CreateApplicationVersion")
+    assert deploying.pop("Logs") == [
+        "elasticbeanstalk:RequestEnvironmentInfo",
+        "elasticbeanstalk:RetrieveEnvironmentInfo",
+    ]
     assert {sid: ticking.get(sid) for sid in deploying} == deploying
 
 
