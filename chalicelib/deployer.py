@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import beanstalk
+from chalicelib import asking, beanstalk, wishes
 from chalicelib.edge import Edge
 from chalicelib.environment import Call, Notice, Seen
 from chalicelib.errors import Outrun
@@ -59,6 +59,8 @@ def advance_deployment(deployment_id: str, *, edge: Edge, now: datetime) -> Depl
     if record.state not in DEPLOYMENT_ENDS:
         client = edge.client("elasticbeanstalk", record.region)
         record = _drive_on(record, edge.store, client, clock)
+    if record.state is DeploymentState.WAITING_APPROVAL:
+        return asking.ask(record, edge, clock())
     if record.state in DEPLOYMENT_ENDS and record.due_at:
         return _settle(record, edge, clock())
     return record
@@ -77,13 +79,15 @@ def _drive_on(record: Deployment, store: Store, client: ElasticBeanstalkClient, 
 def drive(deployment: Deployment, *, store: Store, client: ElasticBeanstalkClient, clock: Clock) -> Deployment:
     """Gather, decide, write; and make the call if it was us who wrote. The record as it stands then."""
     try:
-        seen = look(deployment, client)
+        seen = Seen() if wishes.is_decided(deployment) else look(deployment, client)
     except (ClientError, BotoCoreError) as error:
         moved = _unseen(deployment, error, clock())
         return moved if store.move_deployment(deployment, moved) else _current(store, deployment)
     moved, call = beanstalk.advance(deployment, seen, clock())
     if _leaves_prepared(deployment, moved):
         moved, call = _in_turn(deployment, moved, call, store, clock())
+    elif moved.state is DeploymentState.WAITING_APPROVAL:
+        moved = _unless_outrun(deployment, moved, store, clock())
     live = beanstalk.live(moved, clock()) if moved.state is DeploymentState.LIVE else None
     if not store.move_deployment(deployment, moved, live=live):
         current = _current(store, deployment)
@@ -94,7 +98,7 @@ def drive(deployment: Deployment, *, store: Store, client: ElasticBeanstalkClien
     if moved.state is not deployment.state:
         log.info("deployment %s", moved.state, extra={"deployment": moved.id, "reason": moved.reason})
     if call is Call.ABORT:
-        return _abort(moved, client)
+        return _abort(moved, client, clock)
     return _update(moved, store, client, clock) if call else moved
 
 
@@ -167,8 +171,18 @@ def _version_status(deployment: Deployment, client: ElasticBeanstalkClient) -> s
 # --- the environment's lock ---------------------------------------------------------------------------
 
 
+_WITHOUT_LOCK = frozenset(
+    {
+        DeploymentState.PREPARED,
+        DeploymentState.WAITING_APPROVAL,
+        DeploymentState.FAILED,
+        DeploymentState.CANCELLED,
+    }
+)
+
+
 def _leaves_prepared(old: Deployment, new: Deployment) -> bool:
-    return old.state is DeploymentState.PREPARED and new.state not in {DeploymentState.PREPARED, DeploymentState.FAILED}
+    return old.state is DeploymentState.PREPARED and new.state not in _WITHOUT_LOCK
 
 
 def _in_turn(
@@ -186,6 +200,12 @@ def _in_turn(
     return beanstalk.delayed(deployment, busy, now), None
 
 
+def _unless_outrun(deployment: Deployment, moved: Deployment, store: Store, now: datetime) -> Deployment:
+    """What waits for an approval gives way to a newer version as soon as there is one."""
+    newest = store.newest_in_line(beanstalk.lock_name(deployment))
+    return beanstalk.outrun(deployment, newest, now) if newest and newest > deployment.run else moved
+
+
 def _take_lock(deployment: Deployment, store: Store) -> bool:
     name = beanstalk.lock_name(deployment)
     if store.acquire_in_order(name, deployment.id, deployment.run):
@@ -201,9 +221,11 @@ def _take_lock(deployment: Deployment, store: Store) -> bool:
 def _settle(record: Deployment, edge: Edge, now: datetime) -> Deployment:
     """What follows an end, each part harmless when done twice; only then is the record due no more."""
     edge.store.release_lock(beanstalk.lock_name(record), record.id)
-    message = edge.store.wake(record.run, WaitingFor.ENVIRONMENT, now)
-    if message:
-        edge.queue.call(message, edge.store.run(record.run).job)
+    for waiting_for in (WaitingFor.ENVIRONMENT, WaitingFor.APPROVAL):
+        message = edge.store.wake(record.run, waiting_for, now)
+        if message:
+            edge.queue.call(message, edge.store.run(record.run).job)
+            break
     return _rewrite(record, edge.store, lambda current: replace(current, due_at=None))
 
 
@@ -227,8 +249,10 @@ def _update(record: Deployment, store: Store, client: ElasticBeanstalkClient, cl
     return _rewrite_intent(record, store, lambda current: beanstalk.answered(current, clock()))
 
 
-def _abort(record: Deployment, client: ElasticBeanstalkClient) -> Deployment:
-    """Ask for the end of an update that does not end; the next look sees what came of it."""
+def _abort(record: Deployment, client: ElasticBeanstalkClient, clock: Clock) -> Deployment:
+    """Ask for the end of an update that is to end; the next look sees what came of it."""
+    if record.aborted_at is None or clock() - record.aborted_at > CALL_WITHIN:
+        return record
     try:
         client.abort_environment_update(EnvironmentName=record.environment)
     except (ClientError, BotoCoreError) as error:
