@@ -221,7 +221,8 @@ def _take_lock(deployment: Deployment, store: Store) -> bool:
 def _settle(record: Deployment, edge: Edge, now: datetime) -> Deployment:
     """What follows an end, each part harmless when done twice; only then is the record due no more."""
     edge.store.release_lock(beanstalk.lock_name(record), record.id)
-    for waiting_for in (WaitingFor.ENVIRONMENT, WaitingFor.APPROVAL):
+    # It parks for an approval, and may not have looked again since that came.
+    for waiting_for in (WaitingFor.ENVIRONMENT, *([WaitingFor.APPROVAL] if record.approvers else ())):
         message = edge.store.wake(record.run, waiting_for, now)
         if message:
             edge.queue.call(message, edge.store.run(record.run).job)
