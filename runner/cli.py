@@ -22,6 +22,7 @@ from runner.laptop.commands import ENVIRON, EXIT
 from runner.operating import COMMANDS
 from runner.planning import plan
 from runner.reconciling import reconcile
+from runner.retrieving import artifacts
 from runner.starting import COMMANDS as STARTING
 from runner.zoning import zones
 
@@ -88,7 +89,7 @@ def main(context: click.Context) -> None:
     context.meta[ENVIRON] = os.environ
 
 
-for command in (*COMMANDS, *STARTING, *LAPTOP, explain, gc, images, init, plan, reconcile, schema, zones):
+for command in (*COMMANDS, *STARTING, *LAPTOP, artifacts, explain, gc, images, init, plan, reconcile, schema, zones):
     main.add_command(command)
 
 

@@ -25,6 +25,7 @@ from chalicelib.errors import (
     Withdrawn,
 )
 from chalicelib.globs import matches
+from chalicelib.graph import Base
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
 from chalicelib.when import should_run, when_of
@@ -42,6 +43,7 @@ from runner.runlog import StepLog, step_prefix
 from runner.since import Before
 from runner.stopping import Stopped, Stopping, Why
 from runner.storage import Storage
+from runner.submodules import Submodules
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.run")
@@ -70,6 +72,7 @@ class Tools:
         storage: who keeps its disk.
         handed: every secret that this process was handed.
         builder: how images are built here.
+        bases: see `Context`; a run that repeats no other has none.
         fetch: see `Aws`.
     """
 
@@ -85,6 +88,7 @@ class Tools:
     storage: Storage = field(default_factory=Storage)
     handed: Handed = field(default_factory=Handed)
     builder: Builder = field(default_factory=Classic)
+    bases: Mapping[str, tuple[Base, ...]] = field(default_factory=dict)
     fetch: Callable[[str], bytes] | None = None
 
     def now(self) -> datetime:
@@ -436,6 +440,9 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         so_far=tuple(results[at] for at in sorted(results, key=int)),
         operators=tools.operators,
         before=lambda: _before(run, place.index, edge),
+        matcher=place.watching.guard.matcher,
+        submodules=_submodules(place, tools),
+        bases=tools.bases,
     )
 
 
@@ -456,6 +463,20 @@ def _checkout(
             raise Withdrawn(str(gone)) from gone
 
     return checkout
+
+
+def _submodules(place: _Place, tools: Tools) -> Callable[[str, str, Path], Submodules | None]:
+    job = place.run.job
+
+    def lay(name: str, commit: str, into: Path) -> Submodules | None:
+        # A stranger would choose which of our repositories he reads.
+        if not job.submodules or job.event.fork:
+            return None
+        return tools.workspace.submodules(
+            job.sources[name], commit, into, job.submodules, place.remaining_s(), stopping=place.stopping
+        )
+
+    return lay
 
 
 def _before(run: Run, index: int, edge: Edge) -> Before | None:

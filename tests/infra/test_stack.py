@@ -81,10 +81,11 @@ def test_every_bucket_is_encrypted_closed_to_the_public_and_reached_by_tls_alone
     assert PARAMETERS["PlainHttp"]["Default"] == "no"
 
 
-def test_logs_and_deliveries_expire_and_bundles_never_do():
+def test_logs_artifacts_and_deliveries_expire_and_bundles_never_do():
     rules = RESOURCES["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     assert {rule.get("Prefix"): rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule} == {
         "logs/": 90,
+        "artifacts/": 30,
         "deliveries/": 90,
     }
 

@@ -3,13 +3,11 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
-from infra.local import samples
-from infra.local.cloud import ROOT
+from tests.runner.laptop.developer import of_laptops
 from tests.runner.trees_to_build import nothing_runs
 from tests.whole.seen import wait_for
 
@@ -36,75 +34,18 @@ pipelines:
     trigger: {{push: [develop]}}
     steps:
       - build: {{image: {image}}}
-      - test: {{command: [sh, -c, "echo it is $KEY"], secrets: {{KEY: hello-key}}, results: none, timeout: 2m}}
+      - test:
+          command: [sh, -c, "echo it is $KEY; echo $KEY > /bad.txt; echo seen > /good.txt"]
+          secrets: {{KEY: hello-key}}
+          results: none
+          timeout: 2m
+          artifacts: [/bad.txt, /good.txt]
 """
 
 
-class Developer:
-    """Somebody with a working copy of the sample application, in which everything is committed."""
-
-    def __init__(self, lab, folder, registry="127.0.0.1:9"):
-        self.image = lab.name("laptop")
-        self.copy = folder / "hello"
-        self.config = folder / "ci.yml"
-        self.config.write_text(CI_YML.format(registry=registry, image=self.image))
-        self._folder = folder
-        for path, text in samples.hello().items():
-            self.write(path, text.replace(samples.BASE_IMAGE, lab.base))
-        (self.copy / "tests" / "run").chmod(0o755)
-        self.git("init", "--quiet", "-b", "develop")
-        self.commit()
-
-    def write(self, path, text):
-        file = self.copy / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-    def git(self, *words):
-        who = ("-c", "user.name=Sam", "-c", "user.email=sam@2pisoftware.com")
-        return subprocess.run(("git", *who, "-C", self.copy, *words), check=True, capture_output=True, text=True).stdout
-
-    def commit(self):
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "-m", "Work")
-
-    def command(self, *words):
-        argv = (sys.executable, "-c", "from runner.cli import main; main()", "run", *words)
-        return (*argv, "--path", str(self.copy), "--config", str(self.config), "--folder", str(self._folder / "cache"))
-
-    def environment(self, **secrets):
-        return {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(self._folder), **secrets}
-
-    def run(self, *words, **secrets):
-        """The exit code, and all that was printed."""
-        done = subprocess.run(
-            self.command(*words),
-            env=self.environment(**secrets),
-            cwd=self._folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        return done.returncode, done.stdout
-
-
-@pytest.fixture
-def sam(lab, tmp_path):
-    before = {image["Id"] for image in lab.client.api.images()}
-    yield Developer(lab, tmp_path)
-    for image in lab.client.api.images():
-        for name in image["RepoTags"] or []:
-            if image["Id"] not in before and name.split(":")[0] in {lab.name("laptop"), "tau-kept"}:
-                lab.client.api.remove_image(name, force=True)
-
-
-def of_laptops(lab):
-    """The containers and networks that runs on laptops have in the engine."""
-    mine = {"label": ["tau.run"]}
-    things = [*lab.client.api.containers(all=True, filters=mine), *lab.client.api.networks(filters=mine)]
-    return [one["Id"] for one in things if one["Labels"]["tau.system"].startswith("laptop-")]
+@pytest.fixture(autouse=True)
+def _pipelines(sam):
+    sam.config.write_text(CI_YML.format(registry="127.0.0.1:9", image=sam.image))
 
 
 def test_what_lies_in_the_working_copy_is_built_and_tested_and_nobody_hears_of_it(sam, lab):
@@ -143,6 +84,30 @@ def test_a_tree_that_cannot_be_built_at_all_is_not_the_tests_verdict(sam):
     assert "errored in" in said
 
 
+def test_a_submodule_that_ci_yml_allows_is_in_the_image_at_its_commit(sam, githost):
+    pinned = githost.create("github.com", "2pisoftware/laptop-lib", {"word": "the pinned one"})
+    githost.commit("github.com", "2pisoftware/laptop-lib", "develop", {"word": "a later one"}, "Later")
+    form = CI_YML.format(registry="127.0.0.1:9", image=sam.image).replace(
+        "http://127.0.0.1:9/{repository}.git", githost.clone_template("github.com")
+    )
+    command = "submodules: [github.com/2pisoftware/laptop-*]\n    steps:"
+    form = form.replace("steps:", command).replace(
+        '[sh, -c, "echo it is $KEY', '[sh, -c, "cat /lib/word; echo it is $KEY'
+    )
+    sam.config.write_text(form)
+    sam.write("Dockerfile", (sam.copy / "Dockerfile").read_text() + "COPY lib /lib/\n")
+    sam.write(".gitmodules", '[submodule "x"]\n\tpath = lib\n\turl = git@github.com:2pisoftware/laptop-lib.git\n')
+    sam.git("add", "--all")
+    sam.git("update-index", "--add", "--cacheinfo", f"160000,{pinned},lib")
+    sam.git("commit", "--quiet", "-m", "With a submodule")
+    sam.git("clone", "--quiet", githost.url("github.com", "2pisoftware/laptop-lib"), "lib")
+    sam.git("-C", "lib", "checkout", "--quiet", pinned)
+    code, said = sam.run("secretive", TAU_SECRET_HELLO_KEY="correct horse battery")
+    assert code == 0, said
+    assert f"submodule lib of github.com/2pisoftware/hello: github.com/2pisoftware/laptop-lib at {pinned[:7]}" in said
+    assert "the pinned one" in said
+
+
 def test_a_secret_that_is_not_given_is_named_before_anything_begins(sam):
     code, said = sam.run("secretive")
     assert (code, said) == (
@@ -151,17 +116,22 @@ def test_a_secret_that_is_not_given_is_named_before_anything_begins(sam):
     )
 
 
-def test_a_secret_that_is_given_reaches_the_step_and_not_the_terminal(sam):
+def test_a_secret_that_is_given_reaches_the_step_and_neither_the_terminal_nor_what_is_kept(sam):
     code, said = sam.run("secretive", TAU_SECRET_HELLO_KEY="correct horse battery")
     assert code == 0, said
     assert "it is " in said
     assert "correct horse" not in said
+    # What it left lies on this machine, but for the file in which the secret stands.
+    assert "left out: /bad.txt (22 B): the secret hello-key stands in it" in said
+    (good,) = (sam.config.parent / "cache" / "artifacts").rglob("*.txt")
+    assert good.read_text() == "seen\n"
+    assert f"artifact {good}, 5 B" in said
 
 
 def test_ctrl_c_ends_it_within_5_s_and_leaves_nothing(sam, lab):
     sam.write("tests/run", "#!/bin/sh\necho it has begun\nexec sleep 604\n")
     with subprocess.Popen(
-        sam.command("hello"), env=sam.environment(), cwd=sam.config.parent, stdout=subprocess.PIPE, text=True
+        sam.command("run", "hello"), env=sam.environment(), cwd=sam.config.parent, stdout=subprocess.PIPE, text=True
     ) as process:
         lines = iter(process.stdout.readline, "")
         assert any("it has begun" in line for line in lines)
@@ -189,7 +159,7 @@ def test_ctrl_c_while_git_still_works_ends_it_too_and_says_so(sam, tmp_path):
     slow.write_text(f"#!/bin/sh\n: > {begun}\nexec sleep 606\n")
     slow.chmod(0o755)
     environment = sam.environment(PATH=f"{slow.parent}:{os.environ['PATH']}")
-    with subprocess.Popen(sam.command("hello"), env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(sam.command("run", "hello"), env=environment, stdout=subprocess.PIPE, text=True) as process:
         wait_for(begun.exists, "git to be called")
         process.send_signal(signal.SIGINT)
         said = process.stdout.read()
