@@ -12,20 +12,11 @@ from chalicelib.graph import Base
 from runner import images, streams
 from runner.context import Context
 from runner.dockerfiles import bases
+from runner.image_names import host_of, parts, plain, split
 from runner.registry import credentials
 from runner.registry_trouble import trouble
 
-HUB = "docker.io"
 _NOT_THERE = ("not found", "manifest unknown")
-
-
-def host_of(image: str) -> str:
-    """The registry that an image's name means, as the engine reads it.
-
-    Source: https://github.com/distribution/reference/blob/main/normalize.go (splitDockerDomain)
-    """
-    first, slash, _ = image.partition("/")
-    return first if slash and (set(first) & {".", ":"} or first == "localhost") else HUB
 
 
 def refresh(
@@ -50,7 +41,7 @@ def refresh(
         elif everything and not images.has(context.docker, image):
             # What is wrong with it, the build will say: it asks once more.
             _pulled(image, context)
-    return tuple(found for image in named if (found := resolved(image, context)))
+    return tuple(found for image in named if (found := resolved(image, context.docker)))
 
 
 def built_on(dockerfile: str, args: Mapping[str, str], before: Iterable[Base], context: Context) -> tuple[Base, ...]:
@@ -60,36 +51,28 @@ def built_on(dockerfile: str, args: Mapping[str, str], before: Iterable[Base], c
         before: as they were right before: a tag may have moved since. The others were fetched by the build.
     """
     known = {(base.registry, base.name, base.tag): base for base in before}
-    found = (resolved(image, context) for image in bases(dockerfile, args))
+    found = (resolved(image, context.docker) for image in bases(dockerfile, args))
     return tuple(known.get((base.registry, base.name, base.tag), base) for base in found if base)
 
 
-def resolved(image: str, context: Context) -> Base | None:
+def resolved(image: str, docker: Any) -> Base | None:
     """What a FROM line means in this engine; None where it is not there.
 
     It is its manifest's digest in the registry that the line names, or its id where it was never there.
     """
     with images.answering():
         try:
-            inspected = context.docker.api.inspect_image(image)
+            inspected = docker.api.inspect_image(image)
         except APIError as error:
             if error.is_client_error():
                 return None  # it is not there, or no name that the engine reads
             raise
-    host, (name, tag) = host_of(image), _split(image)
-    plain = _without_host(name, host)
+    host, name, tag = parts(image)
     digests = (one.partition("@") for one in inspected.get("RepoDigests") or ())
     # The engine leaves Docker Hub out, and its `library/` too. https://github.com/distribution/reference#FamiliarName
-    known = {
-        (host_of(repository), _without_host(repository, host_of(repository))): digest
-        for repository, _, digest in digests
-    }
-    digest = known.get((host, plain), str(inspected["Id"]))
-    return Base(host, plain, None if "@" in image else tag, digest)
-
-
-def _without_host(name: str, host: str) -> str:
-    return name.removeprefix(f"{host}/").removeprefix("library/" if host == HUB else "")
+    known = {(host_of(repository), plain(repository)): digest for repository, _, digest in digests}
+    digest = known.get((host, name))
+    return Base(host, name, tag, digest or str(inspected["Id"]), local=digest is None)
 
 
 def fetch(image: str, context: Context) -> str:
@@ -115,7 +98,7 @@ def _pulled(image: str, context: Context) -> str | None:
     """Fetch an image; what the engine complained of, or None when it has it now."""
     secret = context.job.registries.get(host_of(image))
     login = credentials(context.secret(secret), secret).auth_config() if secret else None
-    name, tag = _split(image)
+    name, tag = split(image)
     return _said(name, tag, login, context)
 
 
@@ -146,12 +129,3 @@ def _said(name: str, tag: str, login: Mapping[str, str] | None, context: Context
         except APIError as error:
             return str(error.explanation or error)
     return next(iter(said), None)
-
-
-def _split(image: str) -> tuple[str, str]:
-    name, at, digest = image.partition("@")
-    if at:
-        # A tag beside a digest says nothing more.
-        return (name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name), digest
-    head, colon, tag = image.rpartition(":")
-    return (head, tag) if colon and "/" not in tag else (image, "latest")

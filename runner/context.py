@@ -94,6 +94,7 @@ class Context:
         folder: the run's own, empty at its claim.
         checkout: `checkout("forge/owner/name", ref, commit or None, into)` -> the commit that lies there now.
         archive: `archive("forge/owner/name", commit)` -> the tree as tar, of a commit that was checked out.
+        ignored: `ignored("forge/owner/name", commit, rules)` -> the files that rules as in a .gitignore name.
         images: by ci.yml name, what earlier steps of this run made.
         labels: what every Docker object of this step must carry.
         secret: value of a secret that ci.yml names for this.
@@ -130,6 +131,7 @@ class Context:
     so_far: tuple[StepResult, ...] = ()
     operators: Operators = field(default_factory=Operators)
     before: Callable[[], Before | None] = lambda: None
+    ignored: Callable[[str, str, bytes], frozenset[str]] = lambda *_: frozenset()
 
     def image(self, name: str | None) -> Image:
         """The image that the steps before this one made under a name of ci.yml.

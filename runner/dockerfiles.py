@@ -32,20 +32,46 @@ def bases(dockerfile: str, args: Mapping[str, str]) -> tuple[str, ...]:
     Args:
         args: the build's arguments; they count for what is declared before the first stage.
     """
-    values: dict[str, str] = {}
+    reader = Reader(args)
     stages: set[str] = {"scratch"}
     named: dict[str, None] = {}
-    begun = False
     for word, rest in _instructions(dockerfile):
-        if word == "ARG" and not begun:
-            _declare(rest, args, values)
+        if word == "ARG":
+            reader.declare(rest)
         elif word == "FROM":
-            begun = True
-            image, stage = _stage(rest, values)
+            image, stage = reader.stage(rest)
             if image.lower() not in stages and _NAME.fullmatch(image):
                 named[image] = None
             stages.add(stage.lower())
     return tuple(named)
+
+
+class Reader:
+    """What FROM lines mean, given the arguments before them: its instructions are handed over in their order.
+
+    Args:
+        args: the build's arguments; they count for what is declared before the first stage.
+    """
+
+    def __init__(self, args: Mapping[str, str]) -> None:
+        self._args = args
+        self._values: dict[str, str] = {}
+        self._begun = False
+
+    def declare(self, rest: str) -> None:
+        """An ARG; after the first stage it says nothing about FROM."""
+        if not self._begun:
+            _declare(rest, self._args, self._values)
+
+    def stage(self, rest: str) -> tuple[str, str]:
+        """The image of a FROM, and what its stage is called."""
+        self._begun = True
+        return _stage(rest, self._values)
+
+
+def is_odd(dockerfile: str) -> bool:
+    """Whether its lines go on at another sign than a backslash."""
+    return _ESCAPE.match(dockerfile) is not None
 
 
 def without_frontend(dockerfile: str) -> str:
@@ -123,7 +149,7 @@ def marked(dockerfile: str, line: str) -> str:
 
     One whose lines go on at another sign than a backslash stays as it is.
     """
-    if _ESCAPE.match(dockerfile):
+    if is_odd(dockerfile):
         return dockerfile
     lines: list[str] = []
     within: str | None = None

@@ -113,3 +113,8 @@ def checkout_index(mirror: Path, folder: Path, *, named: bool = False) -> tuple[
 def archive(mirror: Path, commit: str) -> tuple[str, ...]:
     """The commit's tree as tar: symlinks stay links, nothing outside the tree is read."""
     return git(mirror, "archive", "--format=tar", commit)
+
+
+def ignored(mirror: Path, rules: Path) -> tuple[str, ...]:
+    """The files of the index that a file like .gitignore names, each ended by a NUL."""
+    return git(mirror, "ls-files", "--cached", "--ignored", f"--exclude-from={rules}", "-z")

@@ -239,6 +239,16 @@ class Workspace:
         with _locked(mirror, _FETCH_S):
             return mirror.local(git.archive(mirror.path, commit)).stdout
 
+    def ignored(self, source: Source, commit: str, rules: bytes, *, stopping: Stopping | None = None) -> frozenset[str]:
+        """The files of a commit that rules as in a .gitignore name; it must have been checked out before."""
+        mirror = self._mirror(source, stopping)
+        with _locked(mirror, _FETCH_S), tempfile.TemporaryDirectory(dir=self._folder / "runs") as folder:
+            index, written = {"GIT_INDEX_FILE": f"{folder}/index"}, Path(folder) / "rules"
+            written.write_bytes(rules)
+            mirror.local(git.read_tree(mirror.path, commit), index)
+            found = mirror.local(git.ignored(mirror.path, written), index).stdout
+        return frozenset(found.decode("utf-8", "surrogateescape").split("\0")[:-1])
+
     def _mirror(self, source: Source, stopping: Stopping | None) -> _Mirror:
         path = self._folder / "mirrors" / f"{hashlib.sha256(source.clone.encode()).hexdigest()[:32]}.git"
         env = git.environment(self._environ, source.clone, self._folder / "home")

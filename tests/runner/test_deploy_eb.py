@@ -220,6 +220,7 @@ def test_it_goes_live_and_its_events_stand_in_the_log_once_and_in_order(world):
         "label": label,
         "previous_label": "v1",
         "image": f"{REGISTRY}/2pisoftware/crm@sha256:{'a' * 64}",
+        "built_from": None,
         "url": "http://crm-production.example",
         "note": None,
     }
