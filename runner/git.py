@@ -115,6 +115,19 @@ def archive(mirror: Path, commit: str) -> tuple[str, ...]:
     return git(mirror, "archive", "--format=tar", commit)
 
 
+def sizes(mirror: Path, commit: str) -> tuple[str, ...]:
+    """As `tree`, with the bytes of each file before the tab."""
+    return git(mirror, "ls-tree", "-r", "-l", "-z", "--full-tree", commit)
+
+
 def ignored(mirror: Path, rules: Path) -> tuple[str, ...]:
     """The files of the index that a file like .gitignore names, each ended by a NUL."""
-    return git(mirror, "ls-files", "--cached", "--ignored", f"--exclude-from={rules}", "-z")
+    named = ("ls-files", "--cached", "--ignored", f"--exclude-from={rules}", "-z")
+    # It asks for a work tree and does not look into it.
+    argv = git(mirror, f"--work-tree={rules.parent}", *named)
+    return ("git", "-c", "core.bare=false", *argv[1:])
+
+
+def names(output: bytes) -> tuple[str, ...]:
+    """The paths of an output in which a NUL ends each."""
+    return tuple(output.decode("utf-8", "surrogateescape").split("\0")[:-1])

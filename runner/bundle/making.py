@@ -25,7 +25,6 @@ IGNORE = ".ebignore"
 # A Dockerfile would be built again over there, and the tested image ignored: only what sets up the environment goes.
 _KEPT = frozenset({DOCKERRUN, ".ebextensions", ".platform"})
 _WRITTEN_HERE = (DOCKERRUN, COMPOSE_YML, DOCKERFILE, IGNORE)
-_MOST_SAID = 20
 
 
 @dataclass(frozen=True)
@@ -268,7 +267,7 @@ def _advice(draft: _Draft) -> str:
 def _refused(found: Iterable[str]) -> StepFailed:
     lines = tuple(found)
     more = f" (and {counted(len(lines) - 1, 'more complaint')})" if len(lines) > 1 else ""
-    return StepFailed(f"{lines[0]}{more}", lines[:_MOST_SAID])
+    return StepFailed(f"{lines[0]}{more}", lines)
 
 
 def _missing(name: str, tree: Tree, why: str) -> StepFailed:

@@ -1,10 +1,7 @@
 """Real trees packed by git: what is in the bundle, what is refused, and that the same tree is the same bytes."""
 
-import io
 import json
 import os
-import subprocess
-import zipfile
 from dataclasses import replace
 
 import pytest
@@ -13,37 +10,7 @@ from chalicelib.errors import StepFailed
 from runner.bundle import dockerrun, making
 from runner.bundle.dockerrun import Place, dockercfg
 from runner.bundle.making import build
-from runner.bundle.placeholders import Image
-
-IMAGE = "code.2pisoftware.com:5000/2pisoftware/crm@sha256:" + "a" * 64
-OURS = Image(IMAGE, "2pisoftware/crm")
-GOOD = '{"AWSEBDockerrunVersion": "1", "Image": {"Name": "<IMAGE>"}, "Ports": [{"ContainerPort": 80}]}'
-
-
-def git(folder, *arguments):
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
-    identity = ("-c", "user.name=dev", "-c", "user.email=dev@2pisoftware.com")
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, env=env, check=True, capture_output=True).stdout
-
-
-def archived(folder, files, *, executable=(), links=None):
-    """The tree as `git archive` packs it."""
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755 if name in executable else 0o644)
-    for name, target in (links or {}).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(target)
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "a tree")
-    return git(folder, "archive", "--format=tar", "HEAD")
-
-
-def opened(made):
-    return zipfile.ZipFile(io.BytesIO(made.body))
+from tests.bundling import GOOD, IMAGE, OURS, archived, opened
 
 
 def test_only_what_sets_up_the_environment_goes_in_and_the_image_is_filled_in(tmp_path):
