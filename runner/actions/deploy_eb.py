@@ -114,6 +114,8 @@ def begin(settings: Settings, context: Context) -> Deployment:
     """Bundle, version and record; each is found again where an earlier claim has made it."""
     region = settings.region or context.aws.region
     client: ElasticBeanstalkClient = context.aws.client("elasticbeanstalk", region)
+    if context.job.event.fork:
+        raise StepFailed("this comes from a fork, and what is deployed runs as root on the instances: nothing of it is")
     wanted = bundling.wanted(settings.image, context, built_there=settings.bundle == "source")
     with answering(settings, region):
         platform = platform_of(settings, client, region)

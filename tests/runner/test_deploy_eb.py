@@ -538,6 +538,35 @@ def test_another_region_is_asked_there(world):
     assert world.record().region == "us-east-1"
 
 
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [
+        ("feature/x", "feature-x-"),
+        ("\U0001f680\U0001f680", ""),
+        ("/", ""),
+        ("v" * 101, "v" * 40),
+        ("", ""),
+        ("-rf", ""),
+    ],
+)
+def test_whatever_a_branch_is_called_its_label_is_one_that_elastic_beanstalk_takes(world, name, begins):
+    world.event |= {"name": name}
+    world.act()
+    ((label, version),) = world.beanstalk.versions.items()
+    assert re.fullmatch(r"[^/\s]{1,100}", label)
+    assert label.startswith(begins)
+    assert "-2222222-" in label
+    assert re.fullmatch(r"[ -~]{1,200}", version["Description"])
+    assert version["SourceBundle"]["S3Key"] == f"bundles/crm/{label}.zip"
+
+
+def test_nothing_of_a_fork_is_deployed(world):
+    world.event |= {"fork": True}
+    with pytest.raises(StepFailed, match="comes from a fork, and what is deployed runs as root"):
+        world.act()
+    assert (list(world.edge.objects.keys("bundles/")), world.beanstalk.versions) == ([], {})
+
+
 def test_a_branch_with_a_slash_is_fitted_to_a_label(world):
     world.event |= {"name": "feature/Überlänge" + "x" * 100}
     world.act()
