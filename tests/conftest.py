@@ -14,9 +14,11 @@ from infra.local.engine import Engine, NoEngine, ensure_engine
 from infra.local.githost import GitHost
 from infra.local.processes import NotStarted
 from infra.local.registry import Registry
+from tests.debian import FIXTURE, Debian
 
 REQUIRED = os.environ.get("TAU_REQUIRE_ENGINE") == "1"
 LEFT_OUT = "left out: "
+GROWING = pytest.StashKey[Debian]()
 USERS = {"tau": "a password made for the occasion"}
 
 
@@ -71,8 +73,36 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         yield cloud
 
 
+@pytest.fixture(scope="session")
+def debian(request: pytest.FixtureRequest) -> Debian:
+    """A minimal Debian, which grows from the start of the session on."""
+    growing = request.config.stash.get(GROWING, None)
+    if growing is None:
+        _leave_out("Only root can make a Debian of its packages.")
+    return growing
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin at once what takes long, where a test will want it."""
+    wanted = any(FIXTURE in getattr(item, "fixturenames", []) for item in session.items)
+    if wanted and os.geteuid() == 0 and not session.config.option.collectonly:
+        session.config.stash[GROWING] = Debian()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    growing = session.config.stash.get(GROWING, None)
+    if growing is not None:
+        growing.stop()
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that asks for an engine or the cloud by a fixture bears the marker too, and the other way round."""
+    """Which tests need what, and in which order they come.
+
+    A test that asks for an engine or the cloud by a fixture bears the marker too, and the other way round. Those that
+    wait for a Debian are the last.
+    """
+    items.sort(key=lambda item: FIXTURE in getattr(item, "fixturenames", []))
     for item in items:
         names: list[str] = getattr(item, "fixturenames", [])
         if "cloud" in names:

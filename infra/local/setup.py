@@ -80,6 +80,7 @@ NEEDS = (
 TEST_NEEDS = (
     Need("spin", "the model checker that searches docs/delivery.pml", lambda: find("spin") is not None),
     Need("gcc", "the C compiler, for spin's searches and for a clock that is wrong", lambda: find("gcc") is not None),
+    Need("debootstrap", "a Debian that the PHP application stands on", lambda: find("debootstrap") is not None),
     Need("libc6-dev", "the headers that both include", lambda: Path("/usr/include/stdio.h").exists()),
 )
 
