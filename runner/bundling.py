@@ -10,6 +10,9 @@ from runner.context import Context
 from runner.image_names import HUB, parts, split
 from runner.registry import credentials
 
+# As SolutionStackName says it, as PlatformArn does, and as both did before Amazon Linux 2.
+_OF_ECS = ("running ECS", "ECS running", "Multi-container Docker")
+
 
 def wanted(name: str | None, context: Context, *, built_there: bool) -> Image | Source:
     """What is to run; of several registries it is pulled from the first that is our own.
@@ -71,7 +74,7 @@ def check_platform(environment: str, platform: str, made: Bundle) -> None:
     Raises:
         StepFailed: the environment has the other one.
     """
-    is_ecs = "running ECS" in platform or "Multi-container Docker" in platform
+    is_ecs = any(words in platform for words in _OF_ECS)
     if is_ecs and made.version != ECS:
         raise StepFailed(
             f"{environment} runs {platform}, which takes a Dockerrun.aws.json of version 2 alone: write that, or make"

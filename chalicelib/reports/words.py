@@ -107,8 +107,8 @@ def built_there(stands_on: str | None) -> str:
     """That an image is not the one that was tested, and on what it stands; empty where it is that one."""
     if not stands_on:
         return ""
-    name, at, exact = clean(stands_on).partition("@")
-    return f"built by Elastic Beanstalk from {name}" + (f" ({digest(exact)})" if at else "")
+    name, at, exact = stands_on.partition("@")
+    return f"built by Elastic Beanstalk from {clean(name)}" + (f" ({digest(exact)})" if at else "")
 
 
 def counted(number: int, noun: str) -> str:

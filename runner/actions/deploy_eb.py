@@ -177,7 +177,8 @@ def platform_of(settings: Settings, client: ElasticBeanstalkClient, region: str)
     )
     if not found["Environments"]:
         raise StepFailed(beanstalk.missing(environment, application, region))
-    return found["Environments"][0].get("SolutionStackName", "")
+    described = found["Environments"][0]
+    return described.get("SolutionStackName") or described.get("PlatformArn") or ""
 
 
 def version_label(context: Context, made: Bundle) -> str:

@@ -1,5 +1,6 @@
 """`tau bundle` as somebody calls it, in a working copy with real git."""
 
+import io
 import json
 import zipfile
 
@@ -103,3 +104,36 @@ def test_a_folder_that_is_no_working_copy_is_named(copy, tmp_path):
     done = bundle(tmp_path / "elsewhere")
     assert (done.exit_code, copy.exists()) == (1, True)
     assert "elsewhere is no working copy of git" in done.stderr
+
+
+@pytest.fixture
+def bases(docker_client, registry):
+    """An image that a registry has, and one that none has."""
+    pushed, own = f"{registry.host}/2pisoftware/ground:1", "2pisoftware/never-pushed:1"
+    for name in (pushed, own):
+        text = f'FROM scratch\nLABEL of="{name}"\nCMD ["none"]\n'.encode()
+        docker_client.images.build(fileobj=io.BytesIO(text), tag=name, rm=True)
+    ((user, password),) = registry.users.items()
+    docker_client.images.push(pushed, auth_config={"username": user, "password": password})
+    yield pushed, own
+    for name in (pushed, own):
+        docker_client.images.remove(name, force=True)
+
+
+@pytest.mark.engine
+def test_a_dockerfile_is_pinned_to_what_this_engine_has(copy, tmp_path, bases, registry):
+    pushed, own = bases
+    (copy / "Dockerfile").write_text(f"FROM {pushed}\n")
+    done = bundle(copy, "--source", "--output", tmp_path / "b.zip")
+    assert (done.exit_code, done.stderr) == (0, "")
+    with zipfile.ZipFile(tmp_path / "b.zip") as made:
+        dockerfile = made.read("Dockerfile").decode()
+    digest = registry.manifest_digest("2pisoftware/ground", "1")
+    assert dockerfile == f"FROM {registry.host}/2pisoftware/ground@{digest}\n"
+    for image, sentence in (
+        (own, f"Dockerfile, line 1: FROM {own} was made on this machine, and no registry has it"),
+        ("2pisoftware/nobody-has:1", "this engine has no 2pisoftware/nobody-has:1, whose digest is wanted"),
+    ):
+        (copy / "Dockerfile").write_text(f"FROM {image}\n")
+        done = bundle(copy, "--source")
+        assert (done.exit_code, done.stderr.startswith(f"tau: {sentence}")) == (1, True)
