@@ -24,6 +24,7 @@ DOCKERFILE = "Dockerfile"
 IGNORE = ".ebignore"
 # A Dockerfile would be built again over there, and the tested image ignored: only what sets up the environment goes.
 _KEPT = frozenset({DOCKERRUN, ".ebextensions", ".platform"})
+_MOST_RULES = 64 * 1024
 _WRITTEN_HERE = (DOCKERRUN, COMPOSE_YML, DOCKERFILE, IGNORE)
 
 
@@ -116,7 +117,9 @@ def build(
     tree = Tree(archive)
     _check_written(tree)
     if IGNORE in tree.entries:
-        tree = tree.without(ignored(tree.read(IGNORE)))
+        if tree.entries[IGNORE].size_bytes > _MOST_RULES:
+            raise StepFailed(f"{IGNORE} has more than {_MOST_RULES // 1024} KB: name folders in it")
+        tree = tree.ignoring(ignored(tree.read(IGNORE)))
     draft = _drafted(tree)
     if isinstance(wanted, Source):
         _from_source(draft, wanted)
@@ -141,6 +144,8 @@ def _drafted(tree: Tree) -> _Draft:
     said = dockerrun.parsed(tree.read(DOCKERRUN)) if DOCKERRUN in tree.entries else None
     if said is not None:
         return _Draft(tree, dockerrun.version_of(said) or SINGLE, said)
+    if _near(DOCKERRUN, tree):
+        raise _missing(DOCKERRUN, tree, "")
     return _Draft(tree, COMPOSE if COMPOSE_YML in tree.entries else SINGLE, None)
 
 
@@ -271,7 +276,15 @@ def _refused(found: Iterable[str]) -> StepFailed:
 
 
 def _missing(name: str, tree: Tree, why: str) -> StepFailed:
+    if name in tree.ignored:
+        return StepFailed(f"{IGNORE} names {name}, which deploy_eb needs: take it out of there")
+    near = _near(name, tree)
+    meant = f"; did you mean {name} by {near}?" if near else why
+    return StepFailed(f"the repository has no {name}, which deploy_eb needs{meant}")
+
+
+def _near(name: str, tree: Tree) -> str | None:
+    """A file at the top that is nearly called so."""
     there = {other.lower(): other for other in tree.entries if "/" not in other}
     near = get_close_matches(name.lower(), there, n=1, cutoff=0.7)
-    meant = f"; did you mean {name} by {there[near[0]]}?" if near else why
-    return StepFailed(f"the repository has no {name}, which deploy_eb needs{meant}")
+    return there[near[0]] if near else None

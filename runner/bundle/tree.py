@@ -35,7 +35,7 @@ class Entry:
 
 
 class Tree:
-    """The files and links of a commit, without those that are left out.
+    """The files and links of a commit, without those that are left out; `ignored` are those that .ebignore names.
 
     Args:
         archive: what `git archive --format=tar` wrote.
@@ -44,6 +44,7 @@ class Tree:
     def __init__(self, archive: bytes) -> None:
         self._archive = memoryview(archive)
         self.repeated: list[str] = []
+        self.ignored: frozenset[str] = frozenset()
         self.entries: dict[str, Entry] = {}
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             for member in tar:
@@ -64,6 +65,11 @@ class Tree:
         """The same tree, as far as it bears other names."""
         return self._with(entry for entry in self.entries.values() if entry.name not in names)
 
+    def ignoring(self, names: frozenset[str]) -> Tree:
+        other = self.without(names)
+        other.ignored = names
+        return other
+
     def only(self, kept: frozenset[str]) -> Tree:
         """The files of these names, and whatever lies in the folders of these names; of `.` everything."""
         if "." in kept:
@@ -72,7 +78,7 @@ class Tree:
 
     def _with(self, entries: Iterator[Entry]) -> Tree:
         other = object.__new__(Tree)
-        other._archive, other.repeated = self._archive, self.repeated
+        other._archive, other.repeated, other.ignored = self._archive, self.repeated, self.ignored
         other.entries = {entry.name: entry for entry in entries}
         return other
 

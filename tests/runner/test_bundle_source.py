@@ -7,7 +7,7 @@ from chalicelib.graph import Base
 from runner.bundle.dockerrun import Place
 from runner.bundle.making import Source, build
 from runner.bundle.pins import pinned
-from tests.bundling import GOOD, archived, names, opened, read, tarred
+from tests.bundling import GOOD, OURS, archived, names, opened, read, tarred
 
 D = {letter: "sha256:" + letter * 64 for letter in "abcde"}
 BASES = (
@@ -150,9 +150,25 @@ def test_a_base_of_a_registry_with_credentials_has_a_dockerrun_made_that_names_t
 
 
 @pytest.mark.parametrize(
+    ("wanted", "name"), [(Source(BASES), "Dockerfile"), (OURS, "Dockerrun.aws.json")], ids=["source", "image"]
+)
+def test_what_ebignore_names_and_nothing_works_without_is_said(wanted, name):
+    tree = tarred({**FILES, "Dockerrun.aws.json": GOOD, ".ebignore": name})
+    with pytest.raises(StepFailed, match=f".ebignore names {name}, which deploy_eb needs"):
+        build(tree, wanted, ignored=lambda _: frozenset({name}))
+
+
+def test_rules_that_would_keep_git_busy_for_ever_are_refused():
+    rules = "*a*a*a*b\n" * 8000
+    with pytest.raises(StepFailed, match=r"\.ebignore has more than 64 KB"):
+        build(tarred({**FILES, ".ebignore": rules}), Source(BASES), ignored=lambda _: frozenset())
+
+
+@pytest.mark.parametrize(
     ("files", "sentence"),
     [
         ({"dockerfile": "FROM debian:12"}, "did you mean Dockerfile by dockerfile"),
+        ({**FILES, "Dockrrun.aws": GOOD}, r"did you mean Dockerrun\.aws\.json by Dockrrun\.aws"),
         ({"README": ""}, "has no Dockerfile, which deploy_eb needs, and bundle: source has Elastic Beanstalk build it"),
         ({"Dockerfile": b"\xff"}, "Dockerfile is not UTF-8: byte 0"),
         ({**FILES, "Dockerrun.aws.json": '{"AWSEBDockerrunVersion": 1, "Ports": []}'}, "Ports: expected the port"),
