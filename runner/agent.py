@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from zlib import crc32
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -25,6 +26,8 @@ log = logging.getLogger("tau.agent")
 _PAUSE_S = 5
 # A repository that has its share of this runner: its message comes back soon, and others get their turn.
 _TURN_S = 5
+# Not all at once: a runner that has looked at each of many messages would then have none for a whole turn.
+_TURNS_S = range(1, _TURN_S + 1)
 _LONGEST_HIDDEN_S = 900
 # The queue gives a message up that was received fifty times (infra/stack.yml).
 _MOST_TURNS = 30
@@ -198,6 +201,8 @@ class Agent:
         if not (self._slots.enter(repository) or self._slots.enter_soon(repository, _TURN_S, self.stopping)):
             self._give_back(run, received)
             return
+        # What comes next may have its turn too.
+        self._rests_until = self._pace.monotonic()
         try:
             if self.stopping.is_set():
                 # Told so while this one waited for its turn.
@@ -211,7 +216,7 @@ class Agent:
         # What comes next is most likely of the same repository.
         self._rests_until = self._pace.monotonic() + _TURN_S
         if received.receives < _MOST_TURNS:
-            self._edge.queue.hide(received, 0 if self.stopping.is_set() else _TURN_S)
+            self._edge.queue.hide(received, 0 if self.stopping.is_set() else _turn_s(run, received))
             return
         # Nothing is wrong with it: a new message takes its place, before the queue gives this one up.
         message = self._edge.store.call_again(run, self._pace.now())
@@ -260,6 +265,11 @@ class Agent:
             self._edge.queue.delete(received)
         self.parked.set()
         self.over.set()
+
+
+def _turn_s(run: Run, received: Received) -> int:
+    """For how long a message steps aside: evenly spread over messages, and over one's own turns."""
+    return _TURNS_S[crc32(f"{run.id} {received.receives}".encode()) % len(_TURNS_S)]
 
 
 def _has_done_its_work(message: Message, run: Run) -> bool:

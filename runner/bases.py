@@ -11,12 +11,53 @@ from chalicelib.errors import StepFailed
 from chalicelib.graph import Base
 from runner import images, streams
 from runner.context import Context
-from runner.dockerfiles import bases
+from runner.dockerfiles import bases, standing_on
 from runner.image_names import host_of, parts, plain, split
 from runner.registry import credentials
 from runner.registry_trouble import trouble
 
 _NOT_THERE = ("not found", "manifest unknown")
+# What a registry answers where it never had the repository, or has it no more.
+_NEVER_THERE = ("repository does not exist", "name unknown")
+
+
+def as_then(dockerfile: str, args: Mapping[str, str], then: Iterable[Base], context: Context) -> str:
+    """The text whose FROM lines mean what they meant once, whatever their tags mean now.
+
+    What cannot be had any more is said, and is what it is now.
+
+    Args:
+        then: what they meant.
+
+    Raises:
+        StepErrored: a registry does not answer, or refuses us.
+    """
+    known: dict[tuple[str, str, str | None], str] = {
+        (base.registry, base.name, base.tag): base.digest for base in then if base.tag
+    }
+    others: dict[str, str] = {}
+    for image in bases(dockerfile, args):
+        digest, pinned = known.get(parts(image)), split(image)[0]
+        if digest and _had(f"{pinned}@{digest}", image, digest, context):
+            others[image] = f"{pinned}@{digest}"
+    return standing_on(dockerfile, args, others)
+
+
+def _had(pinned: str, image: str, digest: str, context: Context) -> bool:
+    """Whether the engine has an image by its digest now; not asked for where its name still means it without any."""
+    if images.has(context.docker, pinned):
+        return True
+    now = resolved(image, context.docker)
+    if now and now.digest == digest:
+        return False  # it never was in a registry, and lies in this engine
+    said = _pulled(pinned, context)
+    if said is None:
+        return True
+    host = host_of(image)
+    if any(words in said for words in (*_NOT_THERE, *_NEVER_THERE)):
+        context.log.line(f"{pinned} is not to be had from {host} any more: {image} is taken as it is now")
+        return False
+    raise trouble(host, f"{pinned} cannot be fetched", said, secret=context.job.registries.get(host))
 
 
 def refresh(

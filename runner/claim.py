@@ -257,7 +257,10 @@ class Claim:
                     tell(run, self._edge, now)
                 if self._tried_again and run.state is RunState.PASSED:
                     self._edge.store.close_breaker(run.job.source.name)
-                self._tidy()
+                if run.epoch > 1:
+                    self._reap()
+                if self._has_built:
+                    self._tools.storage.built(run.job.lock)
         except (TauError, ClientError, BotoCoreError) as error:
             log.warning("left to the ticker", extra={"run": run.id, "error": str(error)})
         return True
@@ -268,14 +271,6 @@ class Claim:
         except (TauError, ClientError, BotoCoreError) as error:
             # They are in nobody's way, and an engine that is gone is the next step's to tell.
             log.warning("leftovers stay", extra={"run": self._run.id, "error": str(error)})
-
-    def _tidy(self) -> None:
-        """What this run and its dead claims left in the engine; it is in nobody's way, and may wait."""
-        run = self._run
-        if run.epoch > 1:
-            self._reap()
-        if self._has_built:
-            self._tools.storage.tidy(run.job.lock)
 
 
 def _built(step: StepResult) -> bool:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pydantic
 
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.reports.words import duration, size
-from runner import containers, contract
+from runner import containers, contract, images
 from runner.containers import Ended
 from runner.context import Context, Image
 from runner.ending import Limits
 from runner.fields import Duration, ImageName, PositiveInt, SecretName, Size, VariableName
 from runner.services import COMMANDS_NAME, Services
-from runner.serving import Network, Serving, serving
+from runner.serving import Network, Publish, Serving, serving
 from runner.stopping import Stopping
 
 _KILLED = 137
@@ -92,17 +92,19 @@ def refuse_forks(secrets: Iterable[str], context: Context) -> None:
 def container(
     settings: Limited,
     context: Context,
-    words: tuple[str, ...],
+    words: tuple[str, ...] | None,
     image: Image,
     secrets: Mapping[str, str],
     folder: str | None = None,
+    publish: Publish | None = None,
 ) -> Iterator[Made]:
     """The command's container, which has not started, its services beside it; all are gone afterwards.
 
     Args:
-        words: the command.
+        words: the command; None = the image's own.
         secrets: the values, by variable.
         folder: where it starts; None = where the image says.
+        publish: which ports of it and its services are reached from this machine; None = it is out of their reach.
     """
     refuse_forks((name for service in settings.services.values() for name in service.secrets.values()), context)
     name = f"tau-{context.run.lower()}-{context.epoch}-{context.index}"
@@ -119,9 +121,10 @@ def container(
         name=name,
         known_as=COMMANDS_NAME if settings.services else None,
         inside=settings.network == "none",
+        ports=publish(COMMANDS_NAME, _configuration(image, context)) if publish else {},
     )
     with contextlib.ExitStack() as stack:
-        network = stack.enter_context(_network(settings, context, name))
+        network = stack.enter_context(_network(settings, context, name, publish))
         services = None
         if settings.services:
             services = stack.enter_context(serving(settings.services, context, network, name))
@@ -129,14 +132,23 @@ def container(
 
 
 @contextlib.contextmanager
-def _network(settings: Limited, context: Context, name: str) -> Iterator[Network]:
+def _network(settings: Limited, context: Context, name: str, publish: Publish | None) -> Iterator[Network]:
     """One of its own, with a way out or without; none, where there is nothing to be reached."""
     inside = settings.network == "none"
+    if publish:
+        with containers.own_network(context.docker, name, context.labels, inside=inside, published=True) as made:
+            yield Network(made, inside, publish)
+        return
     if inside and not settings.services:
         yield Network("none", inside=True)
         return
     with containers.own_network(context.docker, name, context.labels, inside=inside) as made:
         yield Network(made, inside=inside)
+
+
+def _configuration(image: Image, context: Context) -> Mapping[str, Any]:
+    with images.answering():
+        return context.docker.api.inspect_image(image.id).get("Config") or {}
 
 
 def watch(settings: Limited, context: Context, made: Made, stopping: Stopping, *, asked_grace_s: int = 0) -> Ended:

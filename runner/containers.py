@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import IPv4Network
 from typing import Any
@@ -29,6 +29,7 @@ BRIDGES = "tau-"
 # https://github.com/moby/moby/blob/v20.10.24/vendor/github.com/docker/libnetwork/drivers/bridge/labels.go
 _BRIDGE = "com.docker.network.bridge.name"
 _NO_ADDRESS = "com.docker.network.bridge.inhibit_ipv4"
+_REWRITES = "com.docker.network.bridge.enable_ip_masquerade"
 # What has no way out needs addresses that mean nothing elsewhere, and that no rule of a firewall knows: where a rule
 # makes what comes from them look like this machine's, a network in which it has no address would be silent.
 # https://www.rfc-editor.org/rfc/rfc2544, appendix C.2.2
@@ -36,6 +37,7 @@ _INSIDE = IPv4Network("198.18.0.0/15")
 # The engine asks servers of names for a container; where it would ask one on this machine's loopback, it leaves the
 # container's network to do so, also for one that has no way out. https://nvd.nist.gov/vuln/detail/CVE-2024-29018
 _NOBODY = "127.0.0.1"
+_LOOPBACK = "127.0.0.1"
 _TIDY_S = 30
 _LAST_WORDS_S = 5
 _PACE = Real()
@@ -96,6 +98,8 @@ class Wanted:
         kind: what its label says that it is.
         known_as: by which name the others of its network reach it.
         inside: its network has no way out.
+        ports: which of its ports (`80/tcp`) are to be reached on this machine's loopback, and by which port there; None
+            = one that is free.
     """
 
     image: str
@@ -111,6 +115,7 @@ class Wanted:
     kind: str = "step"
     known_as: str | None = None
     inside: bool = False
+    ports: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,31 +136,38 @@ class Ended:
 
 
 @contextlib.contextmanager
-def own_network(docker: Any, name: str, labels: Mapping[str, str], *, inside: bool = False) -> Iterator[str]:
+def own_network(
+    docker: Any, name: str, labels: Mapping[str, str], *, inside: bool = False, published: bool = False
+) -> Iterator[str]:
     """A network on which nothing else is.
 
     Args:
         inside: it has no way out; nor has this machine an address in it, by which its services would be reached.
+        published: this machine has one all the same, so that ports can be published on its loopback.
     """
     with images.answering():
-        network = _network(docker, name, {**labels, "tau.kind": "network"}, inside=inside)
+        network = _network(docker, name, {**labels, "tau.kind": "network"}, inside=inside, published=published)
     try:
         yield network
     finally:
         _tidy(lambda: docker.api.remove_network(network), _TIDY_S)
 
 
-def _network(docker: Any, name: str, labels: Mapping[str, str], *, inside: bool) -> str:
+def _network(docker: Any, name: str, labels: Mapping[str, str], *, inside: bool, published: bool) -> str:
     options = {_BRIDGE: bridge_of(name)}
     if not inside:
         return str(docker.api.create_network(name, driver="bridge", options=options, labels=labels)["Id"])
+    # The engine publishes no port of an internal network, nor of one in which this machine has no address. An ordinary
+    # one in which nobody rewrites addresses has the same use: what is sent out of it comes from an address that is
+    # nobody's, so no answer finds back.
+    options[_REWRITES if published else _NO_ADDRESS] = "false" if published else "true"
     for subnet in _subnets(name):
         with _passing_over_what_is_taken():
             made = docker.api.create_network(
                 name,
                 driver="bridge",
-                internal=True,
-                options={**options, _NO_ADDRESS: "true"},
+                internal=not published,
+                options=options,
                 ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)]),
                 labels=labels,
             )
@@ -212,6 +224,7 @@ def created(docker: Any, wanted: Wanted, network: str, *, tidy_s: float = _TIDY_
             log_config=LogConfig(type="none"),
             network_mode=network,
             dns=[_NOBODY] if wanted.inside else None,
+            port_bindings={port: (_LOOPBACK, here) for port, here in wanted.ports.items()} or None,
         )
         container = docker.api.create_container(
             wanted.image,
@@ -222,6 +235,7 @@ def created(docker: Any, wanted: Wanted, network: str, *, tidy_s: float = _TIDY_
             networking_config=_known_as(docker, wanted, network),
             name=wanted.name,
             working_dir=wanted.folder,
+            ports=[tuple(port.split("/")) for port in wanted.ports] or None,
             # Who wants to know whether it is well asks by himself.
             healthcheck={"test": ["NONE"]},
         )["Id"]
@@ -235,6 +249,13 @@ def _known_as(docker: Any, wanted: Wanted, network: str) -> Any:
     if wanted.known_as is None:
         return None
     return docker.api.create_networking_config({network: docker.api.create_endpoint_config(aliases=[wanted.known_as])})
+
+
+def published(docker: Any, container: str) -> dict[str, int]:
+    """By which port of this machine's loopback each published port (`80/tcp`) of a running container is reached."""
+    with images.answering():
+        ports = docker.api.inspect_container(container)["NetworkSettings"]["Ports"] or {}
+    return {port: int(bound[0]["HostPort"]) for port, bound in ports.items() if bound}
 
 
 def start(docker: Any, container: str) -> None:

@@ -106,6 +106,7 @@ class Context:
         so_far: what came of the steps before this one, in order.
         operators: whose scripts this machine runs itself.
         before: what this very step's suite was when the branch's last run came to it.
+        bases: by the image that is built, what its FROM lines meant in the run that this one repeats.
     """
 
     run: str
@@ -132,6 +133,7 @@ class Context:
     operators: Operators = field(default_factory=Operators)
     before: Callable[[], Before | None] = lambda: None
     ignored: Callable[[str, str, bytes], frozenset[str]] = lambda *_: frozenset()
+    bases: Mapping[str, tuple[Base, ...]] = field(default_factory=dict)
 
     def image(self, name: str | None) -> Image:
         """The image that the steps before this one made under a name of ci.yml.

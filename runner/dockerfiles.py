@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from chalicelib.errors import StepFailed
 
@@ -32,18 +33,26 @@ def bases(dockerfile: str, args: Mapping[str, str]) -> tuple[str, ...]:
     Args:
         args: the build's arguments; they count for what is declared before the first stage.
     """
-    reader = Reader(args)
-    stages: set[str] = {"scratch"}
-    named: dict[str, None] = {}
-    for word, rest in _instructions(dockerfile):
-        if word == "ARG":
-            reader.declare(rest)
-        elif word == "FROM":
-            image, stage = reader.stage(rest)
-            if image.lower() not in stages and _NAME.fullmatch(image):
-                named[image] = None
-            stages.add(stage.lower())
-    return tuple(named)
+    return tuple(dict.fromkeys(begin.image for begin in _begins(dockerfile, args)))
+
+
+def standing_on(dockerfile: str, args: Mapping[str, str], others: Mapping[str, str]) -> str:
+    """The text whose stages begin from other images.
+
+    Args:
+        others: instead of each image, as `bases` calls it, which.
+    """
+    lines = dockerfile.splitlines(keepends=True)
+    for begin in _begins(dockerfile, args):
+        if begin.image in others:
+            flags, (_, *rest) = flags_and_words(begin.rest)
+            first, last = begin.lines
+            # As many lines as there were: a complaint of the engine names one by its number.
+            lines[first : last + 1] = [
+                f"FROM {' '.join((*flags, others[begin.image], *rest))}\n",
+                *("\n" for _ in range(last - first)),
+            ]
+    return "".join(lines)
 
 
 class Reader:
@@ -101,21 +110,52 @@ def without_frontend(dockerfile: str) -> str:
     return "\n".join(lines)
 
 
-def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
-    """Each instruction's word and the rest of its line, which may go on over several."""
+@dataclass(frozen=True)
+class _Begin:
+    """A stage that begins from an image.
+
+    Args:
+        rest: what stands behind FROM.
+        lines: its first and its last, from 0.
+    """
+
+    image: str
+    rest: str
+    lines: tuple[int, int]
+
+
+def _begins(dockerfile: str, args: Mapping[str, str]) -> Iterator[_Begin]:
+    """Every stage that begins from neither `scratch` nor another stage."""
+    reader = Reader(args)
+    stages: set[str] = {"scratch"}
+    for word, rest, lines in _instructions(dockerfile):
+        if word == "ARG":
+            reader.declare(rest)
+        elif word == "FROM":
+            image, stage = reader.stage(rest)
+            if image.lower() not in stages and _NAME.fullmatch(image):
+                yield _Begin(image, rest, lines)
+            stages.add(stage.lower())
+
+
+def _instructions(dockerfile: str) -> Iterator[tuple[str, str, tuple[int, int]]]:
+    """Each instruction's word, the rest of its line, which may go on over several, and the first and last of these."""
     parts: list[str] = []
-    for line in dockerfile.splitlines():
+    first = 0
+    for number, line in enumerate(dockerfile.splitlines()):
         text = line.strip()
         # Also in the middle of an instruction these are passed over.
         if not text or text.startswith("#"):
             continue
+        if not parts:
+            first = number
         if text.endswith("\\"):
             parts.append(text[:-1])
             continue
         found = _INSTRUCTION.fullmatch(" ".join([*parts, text]).strip())
         parts = []
         if found:
-            yield found[1].upper(), found[2].strip()
+            yield found[1].upper(), found[2].strip(), (first, number)
 
 
 def _declare(rest: str, args: Mapping[str, str], values: dict[str, str]) -> None:
@@ -134,10 +174,17 @@ def _declare(rest: str, args: Mapping[str, str], values: dict[str, str]) -> None
 
 def _stage(rest: str, values: Mapping[str, str]) -> tuple[str, str]:
     """The image of a FROM, and what its stage is called."""
-    words = [word for word in rest.split() if not word.startswith("--")]
+    _, words = flags_and_words(rest)
     image = _filled(words[0], values) if words else ""
     is_named = len(words) == 3 and words[1].lower() == "as"  # noqa: PLR2004 - image AS name
     return image, words[2] if is_named else ""
+
+
+def flags_and_words(rest: str) -> tuple[list[str], list[str]]:
+    """The parts of what stands behind FROM."""
+    words = rest.split()
+    flags = [word for word in words if word.startswith("--")]
+    return flags, [word for word in words if word not in flags]
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

@@ -37,7 +37,7 @@ class Keeper:
                     next_s = self._pace.monotonic() + _HOUR_S
                     self._storage.tend()
                 else:
-                    self._storage.reap()
+                    self._storage.tidy()
             except (TauError, ClientError, BotoCoreError, OSError) as error:
                 # It is in nobody's way, and the next round comes.
                 log.warning("the disk is not in order", extra={"error": str(error)})

@@ -25,6 +25,7 @@ from chalicelib.errors import (
     Withdrawn,
 )
 from chalicelib.globs import matches
+from chalicelib.graph import Base
 from chalicelib.model import Run, RunState, Step, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import duration
 from chalicelib.when import should_run, when_of
@@ -70,6 +71,7 @@ class Tools:
         storage: who keeps its disk.
         handed: every secret that this process was handed.
         builder: how images are built here.
+        bases: see `Context`; a run that repeats no other has none.
     """
 
     edge: Edge
@@ -84,6 +86,7 @@ class Tools:
     storage: Storage = field(default_factory=Storage)
     handed: Handed = field(default_factory=Handed)
     builder: Builder = field(default_factory=Classic)
+    bases: Mapping[str, tuple[Base, ...]] = field(default_factory=dict)
 
     def now(self) -> datetime:
         return self.pace.now()
@@ -435,6 +438,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         operators=tools.operators,
         before=lambda: _before(run, place.index, edge),
         ignored=lambda name, commit, rules: tools.workspace.ignored(sources[name], commit, rules),
+        bases=tools.bases,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,26 @@ from runner.services import Service, question
 _AGAIN_S = 0.1
 
 
+Publish = Callable[[str, Mapping[str, Any]], Mapping[str, int | None]]
+"""A container's name in its network and its image's configuration in, its ports for this machine's loopback out."""
+
+
+def _none(_name: str, _image: Mapping[str, Any]) -> Mapping[str, int | None]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Network:
-    """The step's own network; `inside`: it has no way out."""
+    """The step's own network.
+
+    Args:
+        inside: it has no way out.
+        publish: which ports of those in it are reached from this machine; see `containers.Wanted`.
+    """
 
     id: str
     inside: bool
+    publish: Publish = _none
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,11 @@ class Serving:
 
     def __init__(self, docker: Any, made: Sequence[Made]) -> None:
         self._docker, self._made = docker, made
+
+    @property
+    def containers(self) -> Mapping[str, str]:
+        """By the service's name, its container."""
+        return {one.name: one.container for one in self._made}
 
     def ended(self) -> str | None:
         """Which of them have ended meanwhile, and how, in a sentence; None where all still run."""
@@ -91,6 +110,7 @@ def _made(name: str, service: Service, context: Context, network: Network, calle
         kind="service",
         known_as=name,
         inside=network.inside,
+        ports=network.publish(name, known),
     )
     said = Said(name, context.log)
     with contextlib.ExitStack() as hearing, containers.created(context.docker, wanted, network.id) as container:

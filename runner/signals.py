@@ -27,13 +27,12 @@ class Signals:
         self._writing.setblocking(False)
         self._error: BaseException | None = None
         self.last: bytes | None = None
-        for number in _MEANS:
-            signal.signal(number, self._handle)
+        self._before = {number: signal.signal(number, self._handle) for number in _MEANS}
 
     def say(self, why: bytes) -> None:
         """Put a reason into the line."""
-        # Full: there are reasons enough.
-        with contextlib.suppress(BlockingIOError):
+        # Full: there are reasons enough. Closed: nobody waits for any.
+        with contextlib.suppress(OSError):
             self._writing.send(why)
 
     def wait(self, timeout_s: float | None) -> bytes | None:
@@ -55,6 +54,13 @@ class Signals:
         """The process must not end well when its work did not."""
         if self._error is not None:
             raise self._error
+
+    def close(self) -> None:
+        """Nobody waits any more: signals mean what they meant before."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._reading.close()
+        self._writing.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame

@@ -92,12 +92,8 @@ class Storage:
     def leave(self, run: Run) -> None:
         """A claim of a run is over."""
 
-    def tidy(self, lock: str) -> None:
-        """Remove the images that a branch of a pipeline, named by its lock, needs no more.
-
-        Raises:
-            StepErrored: the engine does not answer.
-        """
+    def built(self, lock: str) -> None:
+        """A run of a branch of a pipeline, named by its lock, has built: it may need fewer of its images now."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +168,7 @@ class KeptStorage(Storage):
         self._in_hand: dict[str, Need] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._began: dict[str, tuple[int, Amount]] = {}
+        self._untidy: set[str] = set()
         self._begun = 0
         self._told: Run | None = None
 
@@ -316,8 +313,19 @@ class KeptStorage(Storage):
         self._in_hand.pop(run.id, None)
         self._began.pop(run.id, None)
 
-    def tidy(self, lock: str) -> None:
-        self._cleaner.clean(lock)
+    def built(self, lock: str) -> None:
+        # It may take a while until no build goes on: no run's place is held for that.
+        self._untidy.add(lock)
+
+    def tidy(self) -> None:
+        """Remove what dead claims left, and what the branches need no more that were built since it was last asked.
+
+        Raises:
+            StepErrored: the engine does not answer.
+        """
+        self.reap()
+        while self._untidy:
+            self._cleaner.clean(self._untidy.pop())
 
     def tend(self) -> Cleaned:
         """Remove what dead claims left, and the images that the policy does not keep; how many images went.

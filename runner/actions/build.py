@@ -126,7 +126,8 @@ def laid_out(settings: Settings, context: Context) -> Tree:
         text = dockerfile.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise StepFailed(f"the Dockerfile is not UTF-8: byte {error.start} cannot be read") from error
-    return Tree(folder, without_frontend(text), commits)
+    text = bases.as_then(without_frontend(text), settings.args, context.bases.get(settings.image, ()), context)
+    return Tree(folder, text, commits)
 
 
 def builder_of(settings: Settings, context: Context) -> Builder:

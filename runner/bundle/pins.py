@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.graph import Base
-from runner.dockerfiles import Reader, is_odd
+from runner.dockerfiles import Reader, flags_and_words, is_odd
 from runner.image_names import parts, split
 
 # https://github.com/moby/buildkit/blob/master/frontend/dockerfile/parser/parser.go (reHeredoc)
@@ -114,9 +114,8 @@ def _remarks(one: _Instruction, begins: Mapping[str, str]) -> Iterator[str]:
 
 def _with_image(rest: str, image: str) -> str:
     """The rest of a FROM with another image: its flags and its stage's name stay."""
-    words = rest.split()
-    index = next(index for index, word in enumerate(words) if not word.startswith("--"))
-    return " ".join([*words[:index], image, *words[index + 1 :]])
+    flags, (_, *more) = flags_and_words(rest)
+    return " ".join([*flags, image, *more])
 
 
 def _write(lines: list[str], one: _Instruction, text: str) -> None:

@@ -77,6 +77,11 @@ def own_refs(job: Job) -> frozenset[str]:
     return frozenset({job.event.ref or "HEAD", *(ref for name, ref in _named(job) if name == job.source.name)})
 
 
+def repositories(job: Job) -> Mapping[str, frozenset[str]]:
+    """All that a job is built from, its own repository too, and the refs of each."""
+    return {job.source.name: own_refs(job), **others(job)}
+
+
 def at(job: Job, addresses: Mapping[str, str]) -> Job:
     """The job with its repositories fetched from elsewhere, without a key."""
     sources = {

@@ -7,7 +7,9 @@ from typing import IO, Any
 
 from chalicelib.model import StepResult, StepStatus
 from chalicelib.objects import Objects
+from chalicelib.reports.words import size
 from runner.building import seconds
+from runner.capping import PREFIX, Capped
 from runner.pace import Flag, Real
 from runner.runlog import StepLog
 
@@ -47,17 +49,50 @@ class _Impatient:
         return self._flag.wait(_SOON_S if timeout is None else min(timeout, _SOON_S))
 
 
-class Screen:
-    """Opens the logs of a run's steps, one after the other: a step's last line comes before the next one's first."""
+class Endless(Capped):
+    """All of it passes, for as long as it takes; only what a terminal is too slow for is dropped, and counted."""
 
-    def __init__(self, output: IO[bytes]) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_full = False
+        self._lost = 0
+
+    def feed(self, chunk: bytes, *, ours: bool = False) -> bytes:
+        """See `Capped`."""
+        full, self._is_full = self._is_full, False
+        if full and not ours:
+            self._lost += len(chunk)
+            return b""
+        return b"".join(self.end()) + chunk
+
+    def end_head(self) -> bytes:
+        """What comes next is too much."""
+        self._is_full = True
+        return b""
+
+    def end(self) -> Iterator[bytes]:
+        """See `Capped`."""
+        lost, self._lost = self._lost, 0
+        if lost:
+            yield f"\n{PREFIX}{lost} bytes dropped here ({size(lost)})\n".encode()
+
+
+class Screen:
+    """Opens the logs of a run's steps, one after the other: a step's last line comes before the next one's first.
+
+    Args:
+        capped: how much of each is printed.
+    """
+
+    def __init__(self, output: IO[bytes], capped: Callable[[], Capped] = Capped) -> None:
         self._terminal = Terminal(output)
+        self._capped = capped
         self._open: StepLog | None = None
 
     def open_log(self, _objects: Objects, prefix: str, now: Callable[[], Any], **more: Any) -> StepLog:
         """As `Tools.open_log`."""
         self.close()
-        self._open = StepLog(self._terminal, prefix, now, pace=Eager(), **more)
+        self._open = StepLog(self._terminal, prefix, now, pace=Eager(), capped=self._capped(), **more)
         return self._open
 
     def close(self) -> None:

@@ -94,7 +94,7 @@ class StandIns:
         if shallow.is_file():
             shutil.copy(shallow, bare / "shallow")
         made = self._commit(copy, bare)
-        self._point(bare, made.commit, refs)
+        self._point(bare, dict.fromkeys(("HEAD", *refs), made.commit))
         return replace(made, address=_address(bare))
 
     def fetched(self, source: Source, refs: Iterable[str]) -> str:
@@ -105,17 +105,62 @@ class StandIns:
         """
         bare = self._bare(source.clone)
         for ref in sorted(set(refs)):
-            kept = "refs/heads/head-of-the-forge" if ref == "HEAD" else ref
-            argv = git.in_bare(bare, "fetch", "--quiet", "--no-tags", "--force", "--", source.clone, f"+{ref}:{kept}")
-            output = self._run(argv, timeout_s=_FETCH_S)
+            output = self._fetch(bare, source, f"+{ref}:{_kept(ref)}")
             if not output.ok:
                 raise StepErrored(
                     f"git cannot fetch {ref} of {source.name} from {source.clone}: {output.complaint}\n"
                     "It was asked with your own keys. A working copy can stand in for it: --from DIR"
                 )
             if ref == "HEAD":
-                self._must(git.in_bare(bare, "update-ref", "--no-deref", "HEAD", kept))
+                self._must(git.in_bare(bare, "update-ref", "--no-deref", "HEAD", _kept(ref)))
         return _address(bare)
+
+    def fetched_at(
+        self, source: Source, refs: Iterable[str], commits: Mapping[tuple[str, str], str], whose: str
+    ) -> str:
+        """Fetch what stood on these refs (or HEAD) once; where it can be fetched from.
+
+        Args:
+            commits: by repository and ref, what stood there; what it does not name is taken as it stands now.
+            whose: what tells this stand-in from others of the same repository, which may stand for other commits.
+
+        Raises:
+            StepErrored: git cannot fetch it.
+        """
+        shared, at = self._bare(source.clone), dict[str, str]()
+        for ref in refs:
+            commit = commits.get((source.name, ref))
+            if commit is None:
+                self.fetched(source, {ref})
+                commit = _line(self._must(git.in_bare(shared, "rev-parse", _kept(ref))))
+            else:
+                self._fetch_commit(shared, source, ref, commit)
+            at[ref] = commit
+        bare = self._bare(f"{whose} {source.clone}")
+        (bare / "objects" / "info" / "alternates").write_text(f"{(shared / 'objects').absolute()}\n")
+        self._point(bare, at)
+        return _address(bare)
+
+    def _fetch_commit(self, bare: Path, source: Source, ref: str, commit: str) -> None:
+        """Have a commit, and keep it: the branch that it was on may be elsewhere by now, or gone."""
+        own = f"refs/tau/{commit}"
+        if self._run(git.in_bare(bare, "rev-parse", "--verify", "--quiet", own)).ok:
+            return
+        # By itself it is had wherever anything still holds it. A forge that gives only what stands on a ref is asked
+        # for that one.
+        by_itself = self._fetch(bare, source, f"+{commit}:{own}")
+        if by_itself.ok:
+            return
+        self._fetch(bare, source, f"+{ref}:{_kept(ref)}")
+        if not self._run(git.in_bare(bare, "update-ref", own, commit)).ok:
+            raise StepErrored(
+                f"git cannot fetch commit {commit[:7]} of {source.name} from {source.clone}: {by_itself.complaint}\n"
+                "It was asked with your own keys; a commit that no branch has any more may be gone for good"
+            )
+
+    def _fetch(self, bare: Path, source: Source, what: str) -> shell.Output:
+        argv = git.in_bare(bare, "fetch", "--quiet", "--no-tags", "--force", "--", source.clone, what)
+        return self._run(argv, timeout_s=_FETCH_S)
 
     def _commit(self, copy: Copy, bare: Path) -> Snapshot:
         index = Path(_line(self._must(git.place_of(copy.folder, "index"))))
@@ -139,11 +184,11 @@ class StandIns:
     def _make(self, copy: Copy, tree: str, parents: tuple[str, ...]) -> tuple[str, ...]:
         return git.in_copy(copy.folder, "commit-tree", tree, *parents, "-m", "The working copy, for tau run")
 
-    def _point(self, bare: Path, commit: str, refs: Iterable[str]) -> None:
+    def _point(self, bare: Path, at: Mapping[str, str]) -> None:
         # An earlier run's branch `feature` would be in the way of `feature/x`.
         shutil.rmtree(bare / "refs", ignore_errors=True)
         (bare / "refs" / "heads").mkdir(parents=True)
-        for ref in ("HEAD", *sorted(set(refs) - {"HEAD"})):
+        for ref, commit in sorted(at.items()):
             self._must(git.in_bare(bare, "update-ref", "--no-deref", ref, commit))
 
     def _bare(self, of: str) -> Path:
@@ -169,6 +214,11 @@ def owner_and_name(address: str) -> str | None:
     """`owner/name` of an address to clone from: the last two parts of its path."""
     parts = address.removesuffix("/").removesuffix(".git").replace(":", "/").split("/")
     return "/".join(parts[-2:]) if len(parts) > 1 and all(parts[-2:]) else None
+
+
+def _kept(ref: str) -> str:
+    """Under which name a ref of a forge is kept."""
+    return "refs/heads/head-of-the-forge" if ref == "HEAD" else ref
 
 
 def _address(bare: Path) -> str:

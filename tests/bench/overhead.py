@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from base64 import b64encode
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from parts import ROOT
+from parts.person import Person, client, with_buildkit
 from parts.table import show, verdict
 
 from chalicelib.model import Run, RunState
 from infra.local import processes, samples
 from infra.local.engine import ensure_engine
 from infra.local.githost import MAIN
-from infra.local.installation import USER, Installation
-from runner import builders
+from infra.local.installation import Installation
 
 # The runner's time, as a part of each way's by hand.
 AIMS = {"by_hand": 0.8, "buildkit": 1.05, "isolated": 0.8}
@@ -40,7 +38,6 @@ ROUNDS = int(os.environ.get("ROUNDS") or 12)
 TAGS = ("latest", MAIN)
 _WARM_UP = 2
 _EARLIER_COMMITS = 20
-_SUITE = "/opt/testrunner/run"
 _SYSTEM = "tau-bench-overhead"
 _STEPS = ("build", "test", "push")
 
@@ -67,11 +64,7 @@ class Bench:
 
         for _ in range(_EARLIER_COMMITS):
             self.commit()
-        self.docker_config = folder / "docker"
-        self.docker_config.mkdir()
-        login = b64encode(f"{USER}:{installation.password}".encode()).decode()
-        auths = {"auths": {installation.registry.host: {"auth": login}}}
-        (self.docker_config / "config.json").write_text(json.dumps(auths))
+        self.person = Person(installation, folder)
 
     def commit(self) -> str:
         """A change of the page on top of the branch; returns the commit before it."""
@@ -105,10 +98,10 @@ class Bench:
 
     def round(self) -> Round:
         """All of them, in an order that turns: what one leaves behind for the next is shared out."""
-        ways = {
+        ways: dict[str, Mapping[str, str]] = {
             "by_hand": {},
             "isolated": {"ISOLATED": "1"},
-            "buildkit": {"BUILDKIT": "1", "DOCKER": buildkit_client()},
+            "buildkit": with_buildkit(),
         }
         found: dict[str, Any] = {}
         for name in self.order:
@@ -117,22 +110,9 @@ class Bench:
         runner, calls = found.pop("runner")
         return Round(by_hand=found, runner=runner, calls=calls)
 
-    # --- by hand ----------------------------------------------------------------------------------
-
-    def by_hand(self, **how: str) -> dict[str, float]:
+    def by_hand(self, **how: str) -> Mapping[str, float]:
         self.commit()
-        git = self.there.githost.url(samples.HELLO_FORGE, samples.HELLO)
-        image = f"{self.there.registry.host}/by-hand/hello"
-        env = {**os.environ, **self.there.engine.environ, "DOCKER_CONFIG": str(self.docker_config), "DOCKER": client()}
-        env |= how
-        argv = (str(Path(__file__).with_name("byhand.sh")), git, MAIN, image, _SUITE, *TAGS)
-        began = time.monotonic()
-        with (self.folder / "byhand.log").open("w") as log:
-            done = subprocess.run(argv, env=env, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
-        took_s = time.monotonic() - began
-        if done.returncode:
-            raise SystemExit(f"byhand.sh failed:\n{(self.folder / 'byhand.log').read_text()[-2000:]}")
-        return {**{name: int(us) / 1e6 for name, us in map(str.split, done.stdout.splitlines())}, "whole": took_s}
+        return self.person.does(samples.HELLO, MAIN, TAGS, **how)
 
     # --- by the runner ----------------------------------------------------------------------------
 
@@ -180,16 +160,6 @@ class Bench:
 
 def taken(lines: list[dict[str, Any]], since: float = 0, until: float = float("inf")) -> float:
     return sum(line["took_s"] for line in lines if since <= line["began"] <= until)
-
-
-def client() -> str:
-    return os.environ.get("DOCKER") or shutil.which("docker") or "docker"
-
-
-def buildkit_client() -> str:
-    """The client by which BuildKit can be asked for; where there is none, the classic builder is timed twice."""
-    able = (one.path for one in builders.clients(os.environ) if one.speaks_buildkit)
-    return next(able, client())
 
 
 def tell(rounds: list[Round]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -10,14 +11,15 @@ from botocore.exceptions import EndpointConnectionError
 
 from chalicelib.errors import StepErrored
 from chalicelib.model import Message, RunState, Step, StepResult, StepStatus, WaitingFor
-from chalicelib.queue import Queue, encode
+from chalicelib.queue import Queue, Received, encode
 from chalicelib.records.dead import LetterKind
 from chalicelib.records.runs import MOST_ATTEMPTS, run_place
 from chalicelib.records.table import Change
 from chalicelib.store import Store
-from runner.agent import Agent
+from runner.agent import Agent, _turn_s
 from runner.context import Park
 from tests.installation import NOW, SETTINGS, job, later
+from tests.installation import run as make_run
 from tests.pacing import PATIENCE_S
 from tests.running import Action, built, in_queue, passed, queued, tools
 from tests.test_telling import DEV
@@ -546,6 +548,37 @@ def test_a_run_that_waited_in_vain_is_given_back_and_the_runner_pauses(edge, cro
     gate.open.set()
     pausing.join(PATIENCE_S)
     assert not pausing.is_alive(), "a place that came free ends the pause"
+
+
+def test_nobody_pauses_any_more_once_a_run_was_let_in(crowd, gate, clock):
+    agent = crowd.of(jobs=2)
+    crowd.queued(1)
+    agent.take_one()
+    gate.until(1)
+    crowd.queued(2)
+    agent.take_one()
+    clock.somebody_waits(TURN_S)
+    clock.pass_(TURN_S)
+    crowd.answered(2)
+    for number, repository in ((3, "a/a"), (4, "b/b")):
+        crowd.queued(number, repository)
+        taking = threading.Thread(target=agent.take_one)
+        taking.start()
+        if number == 3:
+            clock.somebody_waits(TURN_S)
+            gate.open.set()
+        taking.join(PATIENCE_S)
+        assert not taking.is_alive(), f"the runner pauses before run {number}"
+        crowd.answered()
+
+
+def test_messages_that_step_aside_do_not_come_back_all_at_once():
+    received = Received("", "", "", "default", "", 1)
+    runs = [_turn_s(make_run(number), received) for number in range(100)]
+    turns = [_turn_s(make_run(1), replace(received, receives=number)) for number in range(100)]
+    for spread in (runs, turns):
+        assert set(spread) == set(range(1, TURN_S + 1))
+        assert max(Counter(spread).values()) < 40
 
 
 def test_of_one_repositorys_runs_one_waits_for_its_turn_and_the_others_are_given_back_at_once(crowd, gate, clock):

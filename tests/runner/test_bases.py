@@ -9,7 +9,7 @@ from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.graph import Base
 from infra.local.base import base_image
 from runner.bases import bases, built_on, host_of, refresh, resolved
-from runner.dockerfiles import without_frontend
+from runner.dockerfiles import standing_on, without_frontend
 from runner.pace import Real
 from runner.stopping import Stopped, Stopping
 from tests.installation import job
@@ -47,6 +47,25 @@ from tests.running import stopping_soon, within
 )
 def test_the_images_that_a_dockerfile_stands_on_are_found(dockerfile, args, expected):
     assert bases(dockerfile, args) == expected
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "args", "expected"),
+    [
+        ("FROM php:8\nRUN true", {}, "FROM php@sha256:00\nRUN true"),
+        ("ARG V=8\nFROM --platform=$P php:$V as base\n", {}, "ARG V=8\nFROM --platform=$P php@sha256:00 as base\n"),
+        (
+            "FROM \\\n  # the base\n  php:8 \\\n  AS build\nRUN true\n",
+            {},
+            "FROM php@sha256:00 AS build\n\n\n\nRUN true\n",
+        ),
+        ("FROM php:8 AS php\nFROM php\nFROM nginx\n", {}, "FROM php@sha256:00 AS php\nFROM php\nFROM nginx\n"),
+        ("ARG V\nFROM php:$V\n", {"V": "8"}, "ARG V\nFROM php@sha256:00\n"),
+        ("# FROM php:8\nRUN echo \\\nFROM php:8\n", {}, "# FROM php:8\nRUN echo \\\nFROM php:8\n"),
+    ],
+)
+def test_a_stage_begins_from_another_image_and_nothing_else_is_changed(dockerfile, args, expected):
+    assert standing_on(dockerfile, args, {"php:8": "php@sha256:00"}) == expected
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ class Storage:
     def tend(self):
         self._note("tend")
 
-    def reap(self):
-        self._note("reap")
+    def tidy(self):
+        self._note("tidy")
 
     def _note(self, what):
         self.asked.append(what)
@@ -60,7 +60,7 @@ def test_after_each_claim_what_dead_claims_left_goes(storage, flags, clock):
     clock.somebody_waits(3600)
     flags[0].set()
     storage.was_asked()
-    assert storage.asked == ["tend", "reap"]
+    assert storage.asked == ["tend", "tidy"]
 
 
 @pytest.mark.parametrize("trouble", [StepErrored("the Docker engine does not answer"), OSError("read-only")])

@@ -65,6 +65,16 @@ def image(docker, number, size_mb, lock="branch"):
     docker.add_image(f"sha256:{number}", f"x:r-01a{number}", size=size_mb * MB, created=number, **labels)
 
 
+def test_after_a_claim_the_branch_that_was_built_is_tidied_and_no_other(storage, docker):
+    for branch, number in ((1, 1), (1, 2), (2, 3), (2, 4)):
+        labels = {"tau_system": "tau-test", "tau_run": f"01A{number}", "tau_lock": images.label_value(f"lock {branch}")}
+        docker.add_image(f"sha256:{number}", f"x:r-01a{number}", size=MB, created=number, **labels)
+    storage.built("lock 1")
+    assert len(docker.image_list) == 4, "no claim waits for it"
+    storage.tidy()
+    assert list(docker.image_list) == ["sha256:2", "sha256:3", "sha256:4"]
+
+
 # --- letting in -----------------------------------------------------------------------------------
 
 

@@ -21,5 +21,5 @@ class Storage(storage.Storage):
     def __init__(self, docker, edge, pace):
         self._cleaner = Cleaner(docker, edge.settings.system, known_by(edge), _NoLock(), Policy(keep=1), pace)
 
-    def tidy(self, lock):
+    def built(self, lock):
         self._cleaner.clean(lock)

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.config import parse
-from chalicelib.errors import NotThere
+from chalicelib.errors import BadInput, NotThere
+from chalicelib.model import Step
 from chalicelib.starting import CannotStart, Wish
 from runner.compiler import compile_text
 from runner.laptop import alone, jobs
+from runner.laptop.up import to_stand
 
 CONFIG = """\
 version: 1
@@ -105,3 +107,36 @@ def test_a_pipeline_of_several_repositories_asks_which(config):
 
 def test_a_secret_has_a_variable_of_its_own():
     assert alone.variable("db-password.2") == "TAU_SECRET_DB_PASSWORD_2"
+
+
+# --- what `tau up` makes of it ----------------------------------------------------------------------------
+
+
+def test_what_the_first_test_is_of_is_built_and_stands_with_its_environment_and_services(config):
+    job = to_stand(planned(config)).job
+    assert [step.action for step in job.steps] == ["build", "up"]
+    settings = job.steps[-1].settings
+    assert settings.keys().isdisjoint({"command", "results"})
+    assert (settings["image"], list(settings["services"]), settings["secrets"]) == (
+        *("2pisoftware/app", ["db"], {"KEY": "app-key"}),
+    )
+    assert settings["network"] == "none"
+    assert jobs.secrets(job) == {"app-key", "db-password"}
+
+
+def test_an_image_that_is_not_tested_stands_alone_with_a_way_out(config):
+    job = to_stand(planned(config, pipeline="clients", repository="2pisoftware/acme_deploy", ref="refs/tags/v1")).job
+    assert [(step.action, step.settings) for step in job.steps[1:]] == [
+        ("up", {"image": "2pisoftware/acme", "network": "internet"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("builds", "words"),
+    [([], "builds no image to start"), (["a/one", "a/two"], "builds a/one, a/two and tests none of them")],
+)
+def test_where_nothing_says_which_image_stands_that_is_said(config, builds, words):
+    job = planned(config)
+    steps = [Step("build", {"image": image}) for image in builds]
+    with pytest.raises(BadInput, match=words):
+        to_stand(replace(job, steps=tuple(steps)))

@@ -3,13 +3,11 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
-from infra.local import samples
-from infra.local.cloud import ROOT
+from tests.runner.laptop.developer import of_laptops
 from tests.runner.trees_to_build import nothing_runs
 from tests.whole.seen import wait_for
 
@@ -40,71 +38,9 @@ pipelines:
 """
 
 
-class Developer:
-    """Somebody with a working copy of the sample application, in which everything is committed."""
-
-    def __init__(self, lab, folder, registry="127.0.0.1:9"):
-        self.image = lab.name("laptop")
-        self.copy = folder / "hello"
-        self.config = folder / "ci.yml"
-        self.config.write_text(CI_YML.format(registry=registry, image=self.image))
-        self._folder = folder
-        for path, text in samples.hello().items():
-            self.write(path, text.replace(samples.BASE_IMAGE, lab.base))
-        (self.copy / "tests" / "run").chmod(0o755)
-        self.git("init", "--quiet", "-b", "develop")
-        self.commit()
-
-    def write(self, path, text):
-        file = self.copy / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-    def git(self, *words):
-        who = ("-c", "user.name=Sam", "-c", "user.email=sam@2pisoftware.com")
-        return subprocess.run(("git", *who, "-C", self.copy, *words), check=True, capture_output=True, text=True).stdout
-
-    def commit(self):
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "-m", "Work")
-
-    def command(self, *words):
-        argv = (sys.executable, "-c", "from runner.cli import main; main()", "run", *words)
-        return (*argv, "--path", str(self.copy), "--config", str(self.config), "--folder", str(self._folder / "cache"))
-
-    def environment(self, **secrets):
-        return {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(self._folder), **secrets}
-
-    def run(self, *words, **secrets):
-        """The exit code, and all that was printed."""
-        done = subprocess.run(
-            self.command(*words),
-            env=self.environment(**secrets),
-            cwd=self._folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        return done.returncode, done.stdout
-
-
-@pytest.fixture
-def sam(lab, tmp_path):
-    before = {image["Id"] for image in lab.client.api.images()}
-    yield Developer(lab, tmp_path)
-    for image in lab.client.api.images():
-        for name in image["RepoTags"] or []:
-            if image["Id"] not in before and name.split(":")[0] in {lab.name("laptop"), "tau-kept"}:
-                lab.client.api.remove_image(name, force=True)
-
-
-def of_laptops(lab):
-    """The containers and networks that runs on laptops have in the engine."""
-    mine = {"label": ["tau.run"]}
-    things = [*lab.client.api.containers(all=True, filters=mine), *lab.client.api.networks(filters=mine)]
-    return [one["Id"] for one in things if one["Labels"]["tau.system"].startswith("laptop-")]
+@pytest.fixture(autouse=True)
+def _pipelines(sam):
+    sam.config.write_text(CI_YML.format(registry="127.0.0.1:9", image=sam.image))
 
 
 def test_what_lies_in_the_working_copy_is_built_and_tested_and_nobody_hears_of_it(sam, lab):
@@ -161,7 +97,7 @@ def test_a_secret_that_is_given_reaches_the_step_and_not_the_terminal(sam):
 def test_ctrl_c_ends_it_within_5_s_and_leaves_nothing(sam, lab):
     sam.write("tests/run", "#!/bin/sh\necho it has begun\nexec sleep 604\n")
     with subprocess.Popen(
-        sam.command("hello"), env=sam.environment(), cwd=sam.config.parent, stdout=subprocess.PIPE, text=True
+        sam.command("run", "hello"), env=sam.environment(), cwd=sam.config.parent, stdout=subprocess.PIPE, text=True
     ) as process:
         lines = iter(process.stdout.readline, "")
         assert any("it has begun" in line for line in lines)
@@ -189,7 +125,7 @@ def test_ctrl_c_while_git_still_works_ends_it_too_and_says_so(sam, tmp_path):
     slow.write_text(f"#!/bin/sh\n: > {begun}\nexec sleep 606\n")
     slow.chmod(0o755)
     environment = sam.environment(PATH=f"{slow.parent}:{os.environ['PATH']}")
-    with subprocess.Popen(sam.command("hello"), env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(sam.command("run", "hello"), env=environment, stdout=subprocess.PIPE, text=True) as process:
         wait_for(begun.exists, "git to be called")
         process.send_signal(signal.SIGINT)
         said = process.stdout.read()

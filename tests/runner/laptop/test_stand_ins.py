@@ -147,6 +147,69 @@ def test_one_that_cannot_be_fetched_is_named_with_what_to_do(stand_ins, tmp_path
         stand_ins.fetched(source, {"HEAD"})
 
 
+# --- as it was once -----------------------------------------------------------------------------------------
+
+
+def fetched_at(stand_ins, source, commits, *refs, whose="a run"):
+    return stand_ins.fetched_at(source, refs, {(source.name, ref): commit for ref, commit in commits.items()}, whose)
+
+
+def stands(address, ref):
+    return git(address.removeprefix("file://"), "rev-parse", ref)
+
+
+@pytest.fixture
+def source(copy):
+    return Source("github.com", "2pisoftware/hello", copy.as_uri())
+
+
+def test_a_commit_is_had_where_its_branch_has_gone_on_or_was_forced_elsewhere(copy, stand_ins, source, tmp_path):
+    then = git(copy, "rev-parse", "HEAD")
+    git(copy, "commit", "--quiet", "--amend", "--allow-empty", "-m", "Another")
+    address = fetched_at(stand_ins, source, {BRANCH: then}, BRANCH)
+    assert stands(address, BRANCH) == then
+    git(tmp_path, "clone", "--quiet", "--branch", "develop", address, "clone")
+    assert (tmp_path / "clone" / "page").read_text() == "one"
+
+
+def test_a_commit_that_was_had_once_is_had_again_without_its_forge(copy, stand_ins, source):
+    then = git(copy, "rev-parse", "HEAD")
+    fetched_at(stand_ins, source, {BRANCH: then}, BRANCH)
+    copy.rename(copy.parent / "gone")
+    assert stands(fetched_at(stand_ins, source, {BRANCH: then}, BRANCH, whose="another"), BRANCH) == then
+
+
+def test_of_a_forge_that_gives_no_commit_by_itself_it_is_had_from_its_branch(copy, source, tmp_path):
+    then = git(copy, "rev-parse", "HEAD")
+    git(copy, "commit", "--quiet", "--allow-empty", "-m", "Second")
+    # Only the older protocol lets it refuse. https://git-scm.com/docs/protocol-v2
+    old = StandIns(tmp_path / "old", {**os.environ, "GIT_CONFIG_GLOBAL": str(tmp_path / "config")}, Stopping())
+    (tmp_path / "config").write_text("[protocol]\n\tversion = 0\n")
+    assert stands(fetched_at(old, source, {BRANCH: then}, BRANCH), BRANCH) == then
+
+
+def test_each_ref_stands_where_it_stood_and_what_nobody_knows_where_it_stands_now(copy, stand_ins, source):
+    then = git(copy, "rev-parse", "HEAD")
+    git(copy, "commit", "--quiet", "--allow-empty", "-m", "Second")
+    now = git(copy, "rev-parse", "HEAD")
+    address = fetched_at(stand_ins, source, {BRANCH: then}, "HEAD", BRANCH)
+    assert (stands(address, BRANCH), stands(address, "HEAD")) == (then, now)
+
+
+def test_two_runs_of_one_repository_are_in_nobodys_way(copy, stand_ins, source):
+    first = git(copy, "rev-parse", "HEAD")
+    one = fetched_at(stand_ins, source, {BRANCH: first}, BRANCH, whose="one")
+    git(copy, "commit", "--quiet", "--allow-empty", "-m", "Second")
+    second = git(copy, "rev-parse", "HEAD")
+    other = fetched_at(stand_ins, source, {BRANCH: second}, BRANCH, whose="other")
+    assert (stands(one, BRANCH), stands(other, BRANCH)) == (first, second)
+
+
+def test_a_commit_that_is_nowhere_any_more_is_named(stand_ins, source):
+    with pytest.raises(StepErrored, match=r"(?s)git cannot fetch commit 1111111 of .*hello from .*gone for good"):
+        fetched_at(stand_ins, source, {BRANCH: "1" * 40}, BRANCH)
+
+
 @pytest.mark.parametrize(
     ("address", "name"),
     [
