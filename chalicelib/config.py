@@ -51,6 +51,10 @@ class Forge:
         """How a repository (`owner/name`, already checked) is cloned."""
         return Source(self.name, repository, self.clone.replace("{repository}", repository), self.key)
 
+    def sources(self, pattern: str) -> Source:
+        """How the repositories of a pattern (`owner/name*`) are cloned: the address is left open."""
+        return Source(self.name, pattern, self.clone, self.key)
+
 
 class TriggerKind(StrEnum):
     """What a pipeline may answer to, as ci.yml says it."""
@@ -97,6 +101,7 @@ class Pipeline:
         map: what a capture caught -> what is inserted instead.
         repository_id: the forge's own id of the repository, which no other one ever gets; None = its name is enough.
         rebuild: what stands on its images is built again after they were pushed.
+        submodules: patterns of `forge/owner/name` that may be fetched as submodules; none = none is.
     """
 
     name: str
@@ -113,6 +118,7 @@ class Pipeline:
     supersede: Supersede = Supersede.QUEUED
     repository_id: str | None = None
     rebuild: bool = False
+    submodules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -214,4 +220,5 @@ def _pipeline(pipeline: Mapping[str, Json]) -> Pipeline:
         supersede=Supersede(pipeline.get("supersede", Supersede.QUEUED)),
         repository_id=pipeline.get("repository_id"),
         rebuild=pipeline.get("rebuild") == "dependents",
+        submodules=tuple(pipeline.get("submodules", ())),
     )

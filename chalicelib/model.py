@@ -309,6 +309,7 @@ class Job:
         paths: globs of which one must match a file that changed, where the event does not say which did: the run looks.
         announces: somebody may answer to the images that it pushes.
         rebuild: what stands on them is built again.
+        submodules: what may be fetched as a submodule: `repository` is a pattern, `clone` has `{repository}` in it.
     """
 
     pipeline: str
@@ -327,6 +328,7 @@ class Job:
     paths: tuple[str, ...] = ()
     announces: bool = False
     rebuild: bool = False
+    submodules: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True)

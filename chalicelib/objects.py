@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.errors import NotThere
+from chalicelib.errors import NotThere, StepErrored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
 _CONFLICT_TRIES = 5
+_PART_BYTES = 1024**2
 
 
 class Objects:
@@ -43,6 +44,43 @@ class Objects:
             else:
                 return True
         return False
+
+    def put_file_once(self, key: str, file: IO[bytes], content_type: str, *, shown: bool) -> None:
+        """Write an object that must not exist yet out of a file; one that does was ours, and its answer got lost.
+
+        Args:
+            shown: a browser may open it; else it saves it.
+
+        Raises:
+            StepErrored: the bucket does not take it.
+        """
+        file.seek(0)
+        disposition = "inline" if shown else "attachment"
+        try:
+            self._client.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=file,
+                ContentType=content_type,
+                ContentDisposition=disposition,
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "PreconditionFailed":
+                raise StepErrored(f"the bucket does not take {key}: {error}") from error
+        except BotoCoreError as error:
+            raise StepErrored(f"the bucket does not take {key}: {error}") from error
+
+    def parts(self, key: str) -> Iterator[bytes]:
+        """The object as it comes.
+
+        Raises:
+            NotThere: no object has this key.
+        """
+        try:
+            yield from self._client.get_object(Bucket=self.bucket, Key=key)["Body"].iter_chunks(_PART_BYTES)
+        except self._client.exceptions.NoSuchKey as error:
+            raise NotThere(f"no object s3://{self.bucket}/{key}") from error
 
     def get(self, key: str) -> bytes:
         """The whole object.

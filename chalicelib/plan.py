@@ -148,6 +148,10 @@ def _job(event: Event, pipeline: Pipeline, caught: Mapping[str, str], config: Co
         paths=paths,
         announces=_is_heard(pipeline, event, config),
         rebuild=pipeline.rebuild,
+        submodules=tuple(
+            config.forges[forge].sources(names)
+            for forge, _, names in (one.partition("/") for one in pipeline.submodules)
+        ),
     )
 
 

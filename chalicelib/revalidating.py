@@ -43,7 +43,9 @@ def difference(job: Job, config: Config) -> str | None:
     if again is None:
         verdict = next((one.reason for one in planned.verdicts if one.pipeline == job.pipeline), "it is gone")
         return f"ci.yml has changed since this was pushed, and {job.pipeline} does not answer to it any more: {verdict}"
-    changed = [name for name in ("steps", "sources", "lock") if getattr(again, name) != getattr(job, name)]
+    changed = [
+        name for name in ("steps", "sources", "submodules", "lock") if getattr(again, name) != getattr(job, name)
+    ]
     if not job.registries.items() <= again.registries.items():
         changed.append("registries")
     if changed:

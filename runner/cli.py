@@ -23,6 +23,7 @@ from runner.operating import COMMANDS
 from runner.packing import bundle
 from runner.planning import plan
 from runner.reconciling import reconcile
+from runner.retrieving import artifacts
 from runner.starting import COMMANDS as STARTING
 from runner.zoning import zones
 
@@ -89,7 +90,21 @@ def main(context: click.Context) -> None:
     context.meta[ENVIRON] = os.environ
 
 
-for command in (*COMMANDS, *STARTING, *LAPTOP, bundle, explain, gc, images, init, plan, reconcile, schema, zones):
+for command in (
+    *COMMANDS,
+    *STARTING,
+    *LAPTOP,
+    artifacts,
+    bundle,
+    explain,
+    gc,
+    images,
+    init,
+    plan,
+    reconcile,
+    schema,
+    zones,
+):
     main.add_command(command)
 
 

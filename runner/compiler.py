@@ -165,7 +165,7 @@ class _Compiler:
             "timeout_s": form["timeout"],
             "pool": form["runs_on"],
             "supersede": form["supersede"],
-            **({"rebuild": form["rebuild"]} if "rebuild" in form else {}),
+            **{key: form[key] for key in ("rebuild", "submodules") if key in form},
         }
         self._look_for_slips(form, path)
         return form

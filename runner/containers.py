@@ -68,6 +68,9 @@ _CAPABILITIES = (
     "SETUID",
 )
 _MOST_ARCHIVE = 64 * 1024 * 1024
+_PACKED_BYTES = 1024 * 1024
+# The engine packs as it sends: one that is silent for so long hangs.
+_PACKED_S = 60
 # A start that is refused so is the image's doing: a user that it has not, a command, a working directory.
 _IMAGE_IS_WRONG = (
     "unable to find user",
@@ -331,6 +334,32 @@ def archive(docker: Any, container: str, path: str) -> bytes | None:
             if len(collected) > _MOST_ARCHIVE:
                 raise StepFailed(f"{path} is larger than {size(_MOST_ARCHIVE)}: write results to a folder of their own")
     return bytes(collected)
+
+
+@contextlib.contextmanager
+def packed(docker: Any, container: str, path: str) -> Iterator[Iterator[bytes] | None]:
+    """A file or folder of a container as tar, in chunks, as they come; None when it is not there.
+
+    To be left before anything else is done to the container: the engine holds it until all is read, or the line is cut,
+    for which the SDK's own way has no means.
+    """
+    with images.answering():
+        address = docker.api._url("/containers/{0}/archive", container)  # noqa: SLF001 - as said above
+        how = {
+            "params": {"path": path},
+            "headers": {"Accept-Encoding": "identity"},
+            "stream": True,
+            "timeout": _PACKED_S,
+        }
+        response = docker.api._get(address, **how)  # noqa: SLF001
+        try:
+            chunks: Iterator[bytes] | None = None
+            with contextlib.suppress(NotFound):
+                docker.api._raise_for_status(response)  # noqa: SLF001
+                chunks = response.iter_content(_PACKED_BYTES)
+            yield chunks
+        finally:
+            response.close()
 
 
 def _tidy(remove: Callable[[], object], most_s: float) -> None:

@@ -14,9 +14,11 @@ from chalicelib.model import Job, Json, StepResult, WaitingFor
 from runner.building import Builder
 from runner.operators import Operators
 from runner.pace import Pace, Real
+from runner.redaction import NOTHING_SECRET, Matcher
 from runner.registry import Credentials, Registry
 from runner.since import Before
 from runner.stopping import Stopping
+from runner.submodules import Submodules
 
 if TYPE_CHECKING:
     # They bring boto3, and `tau check` reads an action's settings without it.
@@ -93,6 +95,8 @@ class Context:
         run: the run's id; `epoch` the claim's number; `index` the step's place, from 0.
         folder: the run's own, empty at its claim.
         checkout: `checkout("forge/owner/name", ref, commit or None, into)` -> the commit that lies there now.
+        submodules: `submodules("forge/owner/name", commit, into)` -> those of a commit that was checked out there, laid
+            into its tree; None = this run may have none.
         archive: `archive("forge/owner/name", commit)` -> the tree as tar, of a commit that was checked out.
         ignored: `ignored("forge/owner/name", commit, rules)` -> the files that rules as in a .gitignore name.
         images: by ci.yml name, what earlier steps of this run made.
@@ -106,6 +110,7 @@ class Context:
         so_far: what came of the steps before this one, in order.
         operators: whose scripts this machine runs itself.
         before: what this very step's suite was when the branch's last run came to it.
+        matcher: what nobody may read of what this run leaves.
         bases: by the image that is built, what its FROM lines meant in the run that this one repeats.
     """
 
@@ -133,6 +138,8 @@ class Context:
     operators: Operators = field(default_factory=Operators)
     before: Callable[[], Before | None] = lambda: None
     ignored: Callable[[str, str, bytes], frozenset[str]] = lambda *_: frozenset()
+    matcher: Callable[[], Matcher] = lambda: NOTHING_SECRET
+    submodules: Callable[[str, str, Path], Submodules | None] = lambda *_: None
     bases: Mapping[str, tuple[Base, ...]] = field(default_factory=dict)
 
     def image(self, name: str | None) -> Image:
@@ -151,9 +158,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Aws:
-    """The edge to AWS that actions use: `client(service, region)` makes or finds a boto3 client."""
+    """The edge to AWS that actions use.
+
+    Args:
+        client: `client(service, region)` makes or finds a boto3 client.
+        fetch: what lies at an address that AWS has signed; None where nothing can be fetched.
+    """
 
     client: Callable[..., Any]
     store: Store
     objects: Objects
     region: str
+    fetch: Callable[[str], bytes] | None = None

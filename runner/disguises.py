@@ -18,6 +18,8 @@ _WRAPPED_AT = (76, 64)
 _NO_PASSWORD = "x-oauth-basic"  # noqa: S105 - it says that there is none
 # A shorter rest of one says little, and stands in other files too.
 _LEAST_OF_A_LINE = 16
+# Python's, XML's own, PHP's.
+_APOSTROPHES = ("'", "&#x27;", "&apos;", "&#39;", "&#039;")
 _ARMOUR = ("-----BEGIN ", "-----END ")
 
 
@@ -104,7 +106,10 @@ def _in_texts(part: str) -> Iterator[bytes]:
     yield _bytes(quoted[1:-1] if quoted != part else part)
     yield _bytes(part.replace("'", "'\\''"))
     yield _bytes("".join(f"\\{one}" if shlex.quote(one) != one else one for one in part))
-    yield from (_bytes(html.escape(part)), _bytes(html.escape(part, quote=False)))
+    in_text = html.escape(part, quote=False)
+    for double in ('"', "&quot;"):
+        for single in _APOSTROPHES:
+            yield _bytes(in_text.replace('"', double).replace("'", single))
     yield _bytes(repr(part)[1:-1])
 
 

@@ -245,6 +245,13 @@ def _path_glob(text: str) -> str:
     return text
 
 
+def _kept_glob(text: str) -> str:
+    text = _path_glob(text)
+    if ".." in text.split("/") or text.endswith("/"):
+        raise complaint(f"{shape(text)}: name files, such as coverage/** or /results/*.png, and no way up")
+    return text
+
+
 def email(text: str) -> str:
     """A plausible address, or a complaint."""
     if not _EMAIL.fullmatch(text):
@@ -319,6 +326,8 @@ Registry: TypeAlias = Annotated[str, AfterValidator(_registry)]
 """One of ci.yml's registries."""
 GlobText: TypeAlias = Annotated[str, AfterValidator(_glob)]
 PathGlob: TypeAlias = Annotated[str, AfterValidator(_path_glob)]
+KeptGlob: TypeAlias = Annotated[str, AfterValidator(_kept_glob)]
+"""Files of a container, by their whole path or from where its command starts."""
 Email: TypeAlias = Annotated[str, AfterValidator(email)]
 SecretName: TypeAlias = Annotated[str, AfterValidator(_secret)]
 VariableName: TypeAlias = Annotated[str, AfterValidator(_variable)]

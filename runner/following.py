@@ -9,7 +9,8 @@ from datetime import timedelta
 from chalicelib.edge import Edge
 from chalicelib.errors import BadInput
 from chalicelib.model import Run, StepStatus
-from chalicelib.reports.words import duration, sign
+from chalicelib.reports.facts import artifacts
+from chalicelib.reports.words import counted, duration, sign, size
 from runner import runlog
 from runner.capping import PREFIX
 from runner.listing import state_words
@@ -69,6 +70,10 @@ def print_log(edge: Edge, run_id: str, pace: Pace, *, follow: bool, part: Part =
         pace.sleep(_LOOK_EVERY_S)
     out.end()
     print(f"{PREFIX}{run_id}: {state_words(run)}{f': {run.reason}' if run.reason else ''}", file=sys.stderr)  # noqa: T201 - a command's answer
+    left = artifacts(result for index, result in run.results.items() if part.holds(run, int(index)))
+    if left:
+        total = size(sum(one.size_bytes for one in left))
+        print(f"{PREFIX}{counted(len(left), 'artifact')}, {total}: tau artifacts {run_id} --to DIR", file=sys.stderr)  # noqa: T201 - the same
 
 
 def _check(part: Part, run: Run) -> None:

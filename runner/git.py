@@ -20,6 +20,8 @@ _OPTIONS = (
     "transfer.bundleURI=false",
     "gc.auto=0",
 )
+EVERY = "refs/tau-every"
+"""Where the mirror keeps all branches and tags, where a commit is wanted and nobody says of which it is."""
 # What a host needs to reach the outside; everything else of our environment stays with us.
 _INHERITED = (
     "PATH",
@@ -60,6 +62,26 @@ def init(mirror: Path) -> tuple[str, ...]:
 def fetch(mirror: Path, address: str, ref: str) -> tuple[str, ...]:
     """Fetch one full ref (or HEAD, the default branch) to its place in the mirror."""
     return git(mirror, "fetch", "--quiet", "--no-tags", "--force", "--", address, f"+{ref}:{kept(ref)}")
+
+
+def fetch_every(mirror: Path, address: str) -> tuple[str, ...]:
+    """Fetch every branch and tag, and forget those that are gone."""
+    refs = (f"+refs/{kind}/*:{EVERY}/{kind}/*" for kind in ("heads", "tags"))
+    return git(mirror, "fetch", "--quiet", "--no-tags", "--force", "--prune", "--", address, *refs)
+
+
+def holding(mirror: Path, commit: str) -> tuple[str, ...]:
+    """A branch or tag of those on which a commit lies, if there is one."""
+    return git(mirror, "for-each-ref", "--count=1", "--format=%(refname)", f"--contains={commit}", f"{EVERY}/")
+
+
+def setting_list(mirror: Path, blob: str) -> tuple[str, ...]:
+    """The settings in a file of a commit, each as its key, a line's end and its value, ended by a NUL."""
+    return git(mirror, "config", "--no-includes", "-z", "--list", f"--blob={blob}")
+
+
+def size_of(mirror: Path, blob: str) -> tuple[str, ...]:
+    return git(mirror, "cat-file", "-s", blob)
 
 
 def kept(ref: str) -> str:

@@ -129,6 +129,13 @@ def _repository_pattern(text: str, info: ValidationInfo) -> str:
     return text
 
 
+def _submodule(text: str, info: ValidationInfo) -> str:
+    """`forge/owner/name`, where the name may hold globs."""
+    if captures(text):
+        raise complaint(f"{shape(text)}: nothing is captured here; write * for any name")
+    return _repository_pattern(text, info)
+
+
 def _check_captures(text: str) -> None:
     names = captures(text)
     for name in names:
@@ -239,6 +246,7 @@ class Pipeline(Part):
     runs_on: PoolName = "default"
     supersede: Literal["queued", "running", "never"] = "queued"
     rebuild: Literal["dependents"] | None = None
+    submodules: Annotated[tuple[Annotated[str, AfterValidator(_submodule)], ...], MinLen(1)] | None = None
 
 
 class CiFile(Part):

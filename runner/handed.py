@@ -71,7 +71,7 @@ class Guard:
     """
 
     def __init__(self, handed: Handed, job: Job) -> None:
-        keys = {source.key for source in (job.source, *job.sources.values()) if source}
+        keys = {source.key for source in (job.source, *job.sources.values(), *job.submodules) if source}
         self._names = frozenset(name for name in (*keys, *job.registries.values()) if name)
         self._read: frozenset[str] = frozenset()
         self._handed = handed

@@ -18,9 +18,11 @@ from runner.disk import Stored, oldest_first, used
 MOST = 64
 """So many trees are kept; the least recently used ones go."""
 
+FOLDER_LINK = "160000"
+"""git's mode of a submodule."""
+
 _MAKING = "new-"
 _TREE, _NOTE = "tree", "note.json"
-_FOLDER_LINK = "160000"
 _ATTRIBUTES = ".gitattributes"
 # Linux's times of files go by its timer, a hundred ticks a second or more; a file system of seconds keeps no trees.
 _TICKS = 20
@@ -86,7 +88,7 @@ def noted(tree: Path, commit: str, entries: Entries, clock: Path) -> Note | None
             folders[path] = _folder(seen)
         else:
             files[path] = _file(seen)
-    if files.keys() != {path for path, (mode, _) in entries.items() if mode != _FOLDER_LINK}:
+    if files.keys() != {path for path, (mode, _) in entries.items() if mode != FOLDER_LINK}:
         return None
     newest = max((seen[-1] for seen in files.values()), default=0)
     if folders.keys() != _folders(entries) or not _is_past(newest, clock):
@@ -114,7 +116,7 @@ def _walk(tree: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 def _folders(entries: Entries) -> set[str]:
     """The folders of a commit; a submodule is one."""
-    found = {path for path, (mode, _) in entries.items() if mode == _FOLDER_LINK}
+    found = {path for path, (mode, _) in entries.items() if mode == FOLDER_LINK}
     for path in entries:
         while (path := path.rpartition("/")[0]) and path not in found:
             found.add(path)

@@ -64,6 +64,9 @@ class Matcher:
         return at < len(self._forms) and self._forms[at].startswith(end)
 
 
+NOTHING_SECRET = Matcher({})
+
+
 class Redactor:
     """A stream in which secrets do not stand out, also where one comes in pieces.
 

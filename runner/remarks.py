@@ -10,13 +10,16 @@ from pathlib import Path
 _MOST_BYTES = 256 * 1024
 
 
-def remarks(tree: Path, repository: str) -> Iterator[str]:
-    """A line for each thing that a plain checkout leaves out.
+def remarks(tree: Path, repository: str, *, submodules: bool = False) -> Iterator[str]:
+    """A line for each thing that a checkout leaves out.
+
+    Args:
+        submodules: they were fetched.
 
     Source: https://git-scm.com/docs/gitmodules and https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
     """
-    if _text(tree / ".gitmodules"):
-        yield f"{repository} has submodules, which are not fetched: their folders are empty"
+    if not submodules and _text(tree / ".gitmodules"):
+        yield f"{repository} has submodules, which are not fetched: their folders are empty (`submodules` allows them)"
     if b"filter=lfs" in _text(tree / ".gitattributes"):
         yield f"{repository} has files in Git LFS, which are not fetched: a pointer lies in the place of each"
 

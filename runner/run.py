@@ -43,6 +43,7 @@ from runner.runlog import StepLog, step_prefix
 from runner.since import Before
 from runner.stopping import Stopped, Stopping, Why
 from runner.storage import Storage
+from runner.submodules import Submodules
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.run")
@@ -72,6 +73,7 @@ class Tools:
         handed: every secret that this process was handed.
         builder: how images are built here.
         bases: see `Context`; a run that repeats no other has none.
+        fetch: see `Aws`.
     """
 
     edge: Edge
@@ -87,6 +89,7 @@ class Tools:
     handed: Handed = field(default_factory=Handed)
     builder: Builder = field(default_factory=Classic)
     bases: Mapping[str, tuple[Base, ...]] = field(default_factory=dict)
+    fetch: Callable[[str], bytes] | None = None
 
     def now(self) -> datetime:
         return self.pace.now()
@@ -429,7 +432,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         secret=place.watching.guard.secret(edge.secrets.get, step_log.line),
         remaining_s=place.remaining_s,
         now=tools.now,
-        aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region),
+        aws=Aws(client=edge.client, store=edge.store, objects=edge.objects, region=edge.region, fetch=tools.fetch),
         builder=tools.builder,
         stopping=place.stopping,
         pace=tools.pace,
@@ -438,6 +441,8 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         operators=tools.operators,
         before=lambda: _before(run, place.index, edge),
         ignored=lambda name, commit, rules: tools.workspace.ignored(sources[name], commit, rules),
+        matcher=place.watching.guard.matcher,
+        submodules=_submodules(place, tools),
         bases=tools.bases,
     )
 
@@ -459,6 +464,20 @@ def _checkout(
             raise Withdrawn(str(gone)) from gone
 
     return checkout
+
+
+def _submodules(place: _Place, tools: Tools) -> Callable[[str, str, Path], Submodules | None]:
+    job = place.run.job
+
+    def lay(name: str, commit: str, into: Path) -> Submodules | None:
+        # A stranger would choose which of our repositories he reads.
+        if not job.submodules or job.event.fork:
+            return None
+        return tools.workspace.submodules(
+            job.sources[name], commit, into, job.submodules, place.remaining_s(), stopping=place.stopping
+        )
+
+    return lay
 
 
 def _before(run: Run, index: int, edge: Edge) -> Before | None:

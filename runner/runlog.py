@@ -16,7 +16,7 @@ from chalicelib import wire
 from chalicelib.objects import Objects
 from runner.capping import PREFIX, Capped
 from runner.pace import Pace, Real
-from runner.redaction import Matcher, Redactor
+from runner.redaction import NOTHING_SECRET, Matcher, Redactor
 
 # A request costs 3 ms of CPU, however large its piece: smaller ones would be most of what a fast log costs.
 _PIECE_BYTES = 2 * 1024 * 1024
@@ -31,7 +31,6 @@ _SLOWLY_BYTES = 4 * 1024 * 1024
 _MOST_UNSENT = 8 * 1024 * 1024
 _SLOWLY_S = 2.0
 _REAL = Real()
-_NOTHING_SECRET = Matcher({})
 
 log = logging.getLogger("tau.log")
 
@@ -71,7 +70,7 @@ class StepLog:
         live: Callable[[], bool] = lambda: True,
         pace: Pace = _REAL,
         *,
-        matcher: Callable[[], Matcher] = lambda: _NOTHING_SECRET,
+        matcher: Callable[[], Matcher] = lambda: NOTHING_SECRET,
         capped: Capped | None = None,
     ) -> None:
         self._objects = objects

@@ -22,6 +22,7 @@ from chalicelib.errors import StepErrored
 from chalicelib.settings import Settings
 from runner import builders, images, zones
 from runner.agent import Agent
+from runner.fetching import fetch
 from runner.handed import Handed
 from runner.helping import Helper
 from runner.keeper import Keeper
@@ -142,6 +143,7 @@ def put_together(environ: Mapping[str, str], chosen: Chosen, edge: Edge, handed:
         storage=storage,
         builder=builder,
         handed=handed,
+        fetch=fetch,
     )
     return storage, tools
 

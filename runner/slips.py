@@ -54,6 +54,9 @@ def _built_otherwise(form: Form) -> Iterator[Slip]:
         if odd:
             text = f"Elastic Beanstalk builds the Dockerfile at the top as it is, and the build has {', '.join(odd)}"
             yield ("steps", index, "deploy_eb", "bundle"), f"{text}: leave that out, or deploy the image"
+        elif form.get("submodules"):
+            text = "a bundle holds no submodules, and the build has them: leave them out, or deploy the image"
+            yield ("steps", index, "deploy_eb", "bundle"), text
 
 
 def _too_early(form: Form) -> Iterator[Slip]:

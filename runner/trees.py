@@ -10,6 +10,7 @@ from chalicelib.model import Source
 from runner import images
 from runner.context import Context
 from runner.remarks import remarks
+from runner.submodules import Module, Submodules, lines
 
 PLACE = "/tau/tree"
 """Where it lies in the container, and where the command starts."""
@@ -21,10 +22,20 @@ def check_out(source: Source, context: Context) -> Path:
     """The tree on this machine."""
     folder, event = context.folder / f"tree-{context.index}", context.job.event
     found = context.checkout(source.name, event.ref or "HEAD", event.commit, folder)
-    context.log.line(f"checked out {source.name} at {found[:7]}")
-    for remark in remarks(folder, source.name):
-        context.log.line(remark)
+    complete(source.name, found, folder, context)
     return folder
+
+
+def complete(repository: str, commit: str, folder: Path, context: Context) -> tuple[Module, ...]:
+    """Lay the submodules of a tree that was checked out, as far as it may have any; what lies there is said."""
+    found = context.submodules(repository, commit, folder)
+    context.log.line(f"checked out {repository} at {commit[:7]}")
+    for line in (
+        *lines(repository, found or Submodules()),
+        *remarks(folder, repository, submodules=found is not None),
+    ):
+        context.log.line(line)
+    return found.modules if found else ()
 
 
 def lay(tree: Path, container: str, context: Context) -> None:

@@ -10,8 +10,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -20,8 +20,10 @@ from chalicelib.model import Source
 from chalicelib.reports.words import duration, size
 from chalicelib.superseding import Ancestry
 from runner import credentials, git, shell
-from runner.kept import Claimed, Entries, Shelf, cleaned
+from runner.kept import FOLDER_LINK, Claimed, Entries, Shelf, cleaned
 from runner.stopping import Stopping
+from runner.submodules import DEEPEST, FILE, MOST, Module, Submodules, submodules
+from runner.submodules import MOST_BYTES as MOST_LISTED
 
 _FETCH_S = 900
 _LOCAL_S = 300
@@ -62,7 +64,12 @@ _DAMAGE = (
 
 
 # `.git`, `..` and their like, which a hostile tree object can hold.
+_LINK = "120000"
 _INVALID = re.compile(r"invalid path ('.*')")
+
+
+class _NoAccess(StepErrored):
+    """The host answers, and says no."""
 
 
 class _Damaged(StepErrored):
@@ -164,6 +171,41 @@ class Workspace:
                 commit = self._fetched(mirror, ref, commit, until)
                 self._lay(mirror, commit, into)
         return commit
+
+    def submodules(
+        self,
+        source: Source,
+        commit: str,
+        into: Path,
+        allowed: Sequence[Source],
+        remaining_s: float = _FETCH_S,
+        *,
+        stopping: Stopping | None = None,
+    ) -> Submodules:
+        """Lay the submodules of a commit, and theirs, into the tree where the commit was checked out.
+
+        Args:
+            allowed: see `submodules.submodules`.
+
+        Raises:
+            StepFailed: one is not allowed, does not let us in, or does not have its commit.
+            StepErrored, Stopped: as for `checkout`.
+        """
+        until, laid, empty = time.monotonic() + remaining_s, list[Module](), list[str]()
+        waiting = [(Module("", source, commit), 0)]
+        for parent, depth in waiting:
+            found = self._submodules(parent, allowed, until, stopping)
+            above = f"{parent.path}/" if parent.path else ""
+            empty += [above + path for path in found.empty]
+            for one in found.modules:
+                module = replace(one, path=above + one.path)
+                if depth == DEEPEST or len(laid) == MOST:
+                    most = f"{MOST} in one tree" if len(laid) == MOST else f"{DEEPEST} in one another"
+                    raise StepFailed(f"the submodule {module.path} is one too many: {most} is the most")
+                self._lay_submodule(module, _real_folder(into, module.path), until, stopping)
+                laid.append(module)
+                waiting.append((module, depth + 1))
+        return Submodules(tuple(laid), tuple(empty))
 
     def ancestry(self, source: Source, ref: str, *, stopping: Stopping | None = None) -> Ancestry:
         """A branch as it stands at the forge now.
@@ -267,11 +309,49 @@ class Workspace:
         env = git.environment(self._environ, source.clone, self._folder / "home")
         return _Mirror(source, path, env, stopping or Stopping())
 
+    def _submodules(
+        self, parent: Module, allowed: Sequence[Source], until: float, stopping: Stopping | None
+    ) -> Submodules:
+        mirror = self._mirror(parent.source, stopping)
+        with _locked(mirror, until - time.monotonic()):
+            entries = mirror.entries(parent.commit)
+            links = {path: sha for path, (mode, sha) in entries.items() if mode == FOLDER_LINK}
+            listed = mirror.settings(*entries[FILE]) if links and FILE in entries else b""
+        return submodules(listed, links, parent.source, allowed)
+
+    def _lay_submodule(self, module: Module, into: Path, until: float, stopping: Stopping | None) -> None:
+        mirror = self._mirror(module.source, stopping)
+        with _locked(mirror, until - time.monotonic()):
+            try:
+                self._fetch_pinned(mirror, module, until)
+                self._lay(mirror, module.commit, into)
+            except _Damaged:
+                mirror.drop()
+                self._fetch_pinned(mirror, module, until)
+                self._lay(mirror, module.commit, into)
+            except _NoAccess as error:
+                # The parent's author has named it.
+                raise StepFailed(f"the submodule {module.path} cannot be fetched: {error}") from error
+
+    def _fetch_pinned(self, mirror: _Mirror, module: Module, until: float) -> None:
+        """Fetch until the commit is there and lies on a branch or tag: one that a host only still has is nobody's."""
+        with contextlib.suppress(Gone):
+            self._fetch(mirror, "HEAD", until - time.monotonic())
+            if (tip := mirror.commit("HEAD")) and mirror.commit(module.commit) and mirror.on(module.commit, tip):
+                return
+        argv = git.fetch_every(mirror.path, mirror.source.clone)
+        self._fetch(mirror, "its branches and tags", until - time.monotonic(), argv)
+        if not mirror.commit(module.commit) or not mirror.local(git.holding(mirror.path, module.commit)).stdout:
+            raise StepFailed(
+                f"the submodule {module.path} is {module.source.name} at {module.commit[:7]}, which lies on none of its"
+                " branches and tags: push it there, or correct the submodule"
+            )
+
     def _fetched(self, mirror: _Mirror, ref: str, commit: str | None, until: float) -> str:
         self._fetch(mirror, ref, until - time.monotonic())
         return mirror.resolve(ref, commit)
 
-    def _fetch(self, mirror: _Mirror, ref: str, remaining_s: float) -> None:
+    def _fetch(self, mirror: _Mirror, ref: str, remaining_s: float, how: tuple[str, ...] | None = None) -> None:
         source, path = mirror.source, mirror.path
         if not path.is_dir():
             # Made aside and renamed: a mirror that was killed half-way is never taken for one.
@@ -280,7 +360,7 @@ class Workspace:
             fresh.rename(path)
         mirror.sweep()
         with credentials.opened(source, self._secret) as opened:
-            argv = (*self._limit, *git.fetch(path, source.clone, ref))
+            argv = (*self._limit, *(how or git.fetch(path, source.clone, ref)))
             output = mirror.run(argv, min(_FETCH_S, remaining_s), opened)
         if not output.ok and mirror.sweep() >= self._most_bytes:
             # git does not say of what its child died.
@@ -326,6 +406,20 @@ class Workspace:
             mirror.local(git.read_tree(mirror.path, commit), index)
             stdin = b"".join(os.fsencode(name) + b"\0" for name in names or ())
             mirror.local(git.checkout_index(mirror.path, into, named=names is not None), index, stdin)
+
+
+def _real_folder(tree: Path, path: str) -> Path:
+    """A place in a tree, to which no link leads.
+
+    Raises:
+        StepFailed: one does.
+    """
+    place = tree
+    for part in path.split("/"):
+        place /= part
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise StepFailed(f"the submodule {path} cannot be laid: something else lies in its place")
+    return place
 
 
 def _is_occupied(folder: Path) -> bool:
@@ -423,6 +517,17 @@ class _Mirror:
         found = (line.partition(b"\t")[0].split()[-1] for line in lines)
         return sum(int(one) for one in found if one.isdigit())
 
+    def settings(self, mode: str, blob: str) -> bytes:
+        """What a .gitmodules says, as `git config -z --list` has it."""
+        if mode == _LINK or int(self.local(git.size_of(self.path, blob)).stdout) > MOST_LISTED:
+            raise StepFailed(
+                f"{FILE} of {self.source.name} is a link, or larger than {size(MOST_LISTED)}: write a file"
+            )
+        output = self.run(git.setting_list(self.path, blob))
+        if not output.ok:
+            raise StepFailed(f"{FILE} of {self.source.name} cannot be read: {output.complaint}")
+        return output.stdout
+
     def on(self, commit: str, tip: str) -> bool:
         return self.run(git.is_ancestor(self.path, commit, tip)).ok
 
@@ -475,5 +580,5 @@ def _refusal(source: Source, ref: str, complaint: str) -> Exception:
     first = complaint.splitlines()[0] if complaint else "git said nothing"
     if any(words in said for words in _NO_ACCESS):
         what = f"its key {source.key}" if source.key else "no key: set `key` for its forge in ci.yml"
-        return StepErrored(f"{where} does not exist, or does not let us in with {what} ({first})")
+        return _NoAccess(f"{where} does not exist, or does not let us in with {what} ({first})")
     return StepErrored(f"{where} cannot be fetched: {first}")

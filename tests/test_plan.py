@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.config import parse
-from chalicelib.model import Event, EventKind, Notify, Provider, Pull, PushedImage, Source, Step
+from chalicelib.model import Event, EventKind, Job, Notify, Provider, Pull, PushedImage, Source, Step
 from chalicelib.plan import is_watched, plan
+from chalicelib.wire import dumps, loads
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -112,6 +113,17 @@ def test_a_push_to_the_named_branch_makes_a_job_that_says_everything():
     assert [(verdict.matched, verdict.reason) for verdict in planned.verdicts] == [
         (True, 'branch "master" matches master')
     ]
+
+
+def test_submodules_are_planned_with_the_address_and_the_key_of_their_forge():
+    (job,) = plan(push(), config(pipeline(submodules=["github.com/2pisoftware/*", "bitbucket.org/other/lib"]))).jobs
+    assert job.submodules == (
+        Source("github.com", "2pisoftware/*", "ssh://git@github.com/{repository}.git", "github"),
+        Source("bitbucket.org", "other/lib", "https://bitbucket.org/{repository}"),
+    )
+    assert loads(Job, dumps(job)) == job
+    (none,) = plan(push(), config(pipeline())).jobs
+    assert none.submodules == ()
 
 
 def test_a_new_branch_is_a_push():

@@ -59,6 +59,7 @@ OTHERS = {
         today(pipeline(repository="github.com/2pisoftware/other")),
         "hello does not answer to it any more: repository github.com/2pisoftware/hello is not",
     ),
+    "other submodules": (today(pipeline(submodules=["github.com/2pisoftware/*"])), "hello has other submodules now"),
     "another branch": (
         today(pipeline(triggers={"push": {"names": ["master"]}})),
         'hello does not answer to it any more: branch "develop" matches none of: master',

@@ -53,6 +53,15 @@ class Pushed:
 
 
 @dataclass(frozen=True)
+class Artifact:
+    """A file that a step left: its name in the container, its bytes, where in the bucket it lies."""
+
+    name: str
+    size_bytes: int
+    key: str
+
+
+@dataclass(frozen=True)
 class Deployed:
     """A version and its environment; `previous_label` ran there before.
 
@@ -90,6 +99,20 @@ def pushed(steps: Iterable[StepResult]) -> tuple[Pushed, ...]:
     return tuple(
         Pushed(_text(item, "name"), _text(item, "digest")) for step in steps for item in _items(step.facts, "pushed")
     )
+
+
+def artifacts(steps: Iterable[StepResult]) -> tuple[Artifact, ...]:
+    """What steps left, in the order of the steps: `facts["artifacts"]`."""
+    return tuple(
+        Artifact(_text(item, "name"), _count(item, "bytes"), _text(item, "key"))
+        for step in steps
+        for item in _items(_part(step.facts, "artifacts"), "files")
+    )
+
+
+def left_out(steps: Iterable[StepResult]) -> int:
+    """How many files were meant to be artifacts and are none."""
+    return sum(_count(_part(step.facts, "artifacts"), "left_out") for step in steps)
 
 
 def deployment(steps: Iterable[StepResult]) -> Deployed | None:

@@ -13,6 +13,7 @@ from chalicelib.reports.words import clean, clean_lines
 
 LINES_SHOWN = 20
 HANDED_SHOWN = 10
+ARTIFACTS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class Console:
 
     Args:
         log_command: prints the whole log; `<run>` in it stands for the run's id.
+        fetch_command: brings the run's artifacts.
         retry_command: runs it again, the same way; None where there is no such command.
         zone: the clock of those who read.
     """
 
     log_command: str = "tau log <run>"
     retry_command: str | None = None
+    fetch_command: str = "tau artifacts <run> --to DIR"
     zone: tzinfo = UTC
 
 
@@ -81,6 +84,8 @@ class Letter:
     tests: str
     failures: tuple[FailureLines, ...]
     more_failures: str
+    artifacts: tuple[Row, ...]
+    more_artifacts: str
     pushed: tuple[Row, ...]
     deployment: tuple[Row, ...]
     excerpt_title: str
@@ -103,6 +108,7 @@ def letter(result: Result, console: Console, *, operator: bool, because: str) ->
     broken = broken_step(shown)
     failures = tests.failures[: facts.FAILURES_SHOWN] if tests else ()
     more = (max(tests.failed, len(tests.failures)) - len(failures)) if tests else 0
+    kept = facts.artifacts(result.steps)
     return Letter(
         subject=subject(result, operator=operator),
         state=result.state.value,
@@ -117,6 +123,8 @@ def letter(result: Result, console: Console, *, operator: bool, because: str) ->
             FailureLines(_since(item.name, tests), clean_lines(item.message, 6, 160)) for item in failures if tests
         ),
         more_failures=f"and {more} more" if more > 0 and failures else "",
+        artifacts=tuple(Row(clean(one.name), words.size(one.size_bytes)) for one in kept[:ARTIFACTS_SHOWN]),
+        more_artifacts=_more_artifacts(len(kept) - ARTIFACTS_SHOWN, facts.left_out(result.steps)),
         pushed=_pushed(result),
         deployment=_deployment(result),
         excerpt_title=f"What {clean(broken.action, 40)} printed" if broken else "",
@@ -232,6 +240,14 @@ def _counts(tests: facts.Tests | None) -> str:
     return f"{tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped" + (f" ({said})" if said else "")
 
 
+def _more_artifacts(more: int, left_out: int) -> str:
+    parts = (
+        f"and {more} more" if more > 0 else "",
+        f"{words.counted(left_out, 'file')} left out: the log says why" if left_out else "",
+    )
+    return "; ".join(part for part in parts if part)
+
+
 def _since(name: str, tests: facts.Tests) -> str:
     """A failing test's name, and whether it is new."""
     if name in tests.new:
@@ -270,7 +286,11 @@ def _deployment(result: Result) -> tuple[Row, ...]:
 
 def _commands(result: Result, console: Console, *, operator: bool) -> tuple[Row, ...]:
     retry = console.retry_command if operator or result.state is not RunState.ERRORED else None
-    named = (("Whole log", console.log_command), ("Run again", retry if result.state is not RunState.PASSED else None))
+    named = (
+        ("Whole log", console.log_command),
+        ("Artifacts", console.fetch_command if facts.artifacts(result.steps) else None),
+        ("Run again", retry if result.state is not RunState.PASSED else None),
+    )
     return tuple(Row(name, text.replace("<run>", clean(result.run)), fixed=True) for name, text in named if text)
 
 

@@ -1,9 +1,10 @@
-"""Work that goes on after an answer: threads that can be told to stop, and their pauses."""
+"""Work that goes on after an answer: threads that can be told to stop, their pauses, and the time they live in."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 
 class Stopping(Exception):
@@ -13,8 +14,8 @@ class Stopping(Exception):
 class Work:
     """One piece of work; it asks now and then whether it should go on."""
 
-    def __init__(self, closing: threading.Event) -> None:
-        self._closing = closing
+    def __init__(self, background: Background) -> None:
+        self._background = background
         self._aborted = threading.Event()
 
     def abort(self) -> None:
@@ -22,7 +23,7 @@ class Work:
 
     @property
     def aborted(self) -> bool:
-        return self._aborted.is_set() and not self._closing.is_set()
+        return self._aborted.is_set() and not self._background.closing
 
     def go_on(self) -> None:
         """Nothing, or the end of the work.
@@ -30,25 +31,43 @@ class Work:
         Raises:
             Stopping: somebody wants it to end.
         """
-        if self._aborted.is_set() or self._closing.is_set():
+        if self._aborted.is_set() or self._background.closing:
             raise Stopping
 
     def pause(self, seconds: float) -> None:
         """Let some time pass, and go on or stop."""
-        self._closing.wait(seconds)
+        self._background.sleep(seconds)
         self.go_on()
+
+    def ignore_abort(self, seconds: float) -> None:
+        """Let some time pass, whoever wants this work to end; only with the service it does."""
+        self._background.sleep(seconds)
+        if self._background.closing:
+            raise Stopping
 
 
 class Background:
-    """The threads of one service."""
+    """The threads of one service, and its time: whoever replaces `now` and `sleep` makes time pass as he likes."""
 
     def __init__(self) -> None:
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
 
+    @property
+    def closing(self) -> bool:
+        return self._closing.is_set()
+
+    def now(self) -> datetime:
+        """The time of day, UTC."""
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Return after so long, or when the service is closed."""
+        self._closing.wait(seconds)
+
     def start(self, do: Callable[[Work], None]) -> Work:
         """Do it in a thread of its own."""
-        work = Work(self._closing)
+        work = Work(self)
 
         def run() -> None:
             try:

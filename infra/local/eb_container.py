@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Protocol
 
 from docker import DockerClient
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import DockerException
 from docker.models.containers import Container
+from docker.models.networks import Network
 from docker.types import LogConfig
 from requests.exceptions import RequestException
 
-from infra.local.eb_bundle import Bundle, context, registry_of
+from infra.local.eb_compose import Service
+from infra.local.eb_images import SEE, TAIL_LINES, DeployFailed, Images, last_lines
 
 KIND = "local-eb"
-TAIL_LINES = 20
-SEE = "Check snapshot logs for details."
-ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 LOGS = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "1"})
-
-
-class DeployFailed(Exception):
-    """The version does not run. Its text is what the instance's command printed."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """A container, and where it is published on loopback."""
+    """A container that is to answer, and where it is published on loopback.
+
+    Args:
+        beside: the containers that it needs, by their services' names.
+        network: where they find each other.
+    """
 
     container: Container
     inside: int
     port: int
+    beside: Mapping[str, Container] = field(default_factory=dict)
+    network: Network | None = None
+
+
+class Runs(Protocol):
+    """Whoever brings bundles up: a Docker engine, or a test's stand-in."""
+
+    def up(
+        self,
+        services: Sequence[Service],
+        login: Callable[[str], dict[str, str]],
+        variables: Mapping[str, str],
+        labels: Mapping[str, str],
+    ) -> Running: ...
+
+    def wait_for_answer(self, running: Running, go_on: Callable[[], None]) -> None: ...
+
+    def answers(self, running: Running) -> bool: ...
+
+    def printed(self, running: Running, lines: int) -> str: ...
+
+    def remove(self, running: Running) -> None: ...
+
+    def clean(self) -> None: ...
 
 
 class Containers:
@@ -54,52 +77,44 @@ class Containers:
             "label": [f"{name}={value}" for name, value in self._labels.items()]
         }
         self._answer_timeout_s = answer_timeout_s
-        self._pulled: set[str] = set()
+        self._images = Images(client, self._labels)
+        self._networked = False
 
-    def image(self, bundle: Bundle, login: Callable[[str], dict[str, str]]) -> str:
-        """The id of the bundle's image, pulled or built.
+    def up(
+        self,
+        services: Sequence[Service],
+        login: Callable[[str], dict[str, str]],
+        variables: Mapping[str, str],
+        labels: Mapping[str, str],
+    ) -> Running:
+        """New containers, the one that is to answer published on a free port of loopback; it may not answer yet.
 
         Args:
             login: user and password for an image's registry; empty for none.
+            variables: the environment's.
 
         Raises:
-            DeployFailed: it cannot be had.
+            DeployFailed: an image cannot be had, or a container does not start.
         """
-        if bundle.image:
-            return self._pull(bundle.image, login(bundle.image))
-        for base in bundle.bases:
-            if login(base):  # the engine does not know the bundle's credentials when it builds
-                self._pull(base, login(base))
-        return self._build(bundle)
-
-    def start(self, image: str, bundle: Bundle, variables: Mapping[str, str], labels: Mapping[str, str]) -> Running:
-        """A new container, published on a free port of loopback; it may not answer yet.
-
-        Raises:
-            DeployFailed: it did not start.
-        """
-        inside = bundle.port or self._exposed(image)
-        try:
-            container = self._client.containers.create(
-                image,
-                command=list(bundle.command) or None,
-                entrypoint=list(bundle.entrypoint) or None,
-                environment=dict(variables),
-                labels={**self._labels, **labels},
-                ports={f"{inside}/tcp": ("127.0.0.1", 0)},
-                log_config=LOGS,
-                pids_limit=2048,
-            )
-        except DockerException as error:
-            raise DeployFailed(f"Failed to run Docker container: {error}. {SEE}") from error
-        try:
-            container.start()
+        images = [self._images.of(service.bundle, login) for service in services]
+        own = {**self._labels, **labels}
+        containers: dict[str, Container] = {}
+        with ExitStack() as undo:
+            network = self._network(own) if len(services) > 1 else None
+            if network:
+                undo.callback(_remove, network)
+            for service, image in zip(services, images, strict=True):
+                made = self._create(service, image, service.with_variables(variables), own)
+                undo.callback(self._remove, made)
+                _start(made, network, service)
+                containers[service.name] = made
+            front = next(service for service in services if service.answers)
+            inside = front.bundle.port or self._images.port(images[services.index(front)])
+            container = containers.pop(front.name)
             container.reload()
-        except DockerException as error:
-            self.remove(container)
-            raise DeployFailed(f"Failed to run Docker container: {error}. {SEE}") from error
+            undo.pop_all()
         published = container.attrs["NetworkSettings"]["Ports"].get(f"{inside}/tcp")
-        return Running(container, inside, int(published[0]["HostPort"]) if published else 0)
+        return Running(container, inside, int(published[0]["HostPort"]) if published else 0, containers, network)
 
     def wait_for_answer(self, running: Running, go_on: Callable[[], None]) -> None:
         """Ask until it answers with a status under 500.
@@ -112,116 +127,114 @@ class Containers:
             go_on()
             running.container.reload()
             if running.container.status != "running" or not running.port:
-                raise DeployFailed(f"Docker container quit unexpectedly after launch: {tail(running)}. {SEE}")
-            answer = _answer(running.port)
-            if answer.isdecimal() and int(answer) < 500:
+                raise DeployFailed(f"Docker container quit unexpectedly after launch: {_said(running)}. {SEE}")
+            answer = answer_of(running.port)
+            if is_well(answer):
                 return
             if time.monotonic() > deadline:
                 raise DeployFailed(
                     f"Docker container did not answer on port {running.inside} within {self._answer_timeout_s:g} s "
-                    f"({answer}): {tail(running)}. {SEE}"
+                    f"({answer}): {_said(running)}. {SEE}"
                 )
             time.sleep(0.1)
 
-    def remove(self, container: Container) -> None:
-        """Stop a container and remove it, with its anonymous volumes; what cannot be removed now is left to `clean`."""
+    def answers(self, running: Running) -> bool:
+        """Whether it answers at this moment, with a status under 500."""
+        return is_well(answer_of(running.port))
+
+    def printed(self, running: Running, lines: int) -> str:
+        """The last lines that it printed; nothing where the engine knows it no more."""
+        with suppress(DockerException, RequestException):
+            own = tail(running.container, lines)
+            others = ((name, tail(container, lines)) for name, container in running.beside.items())
+            return "\n".join([own, *(f"{name} | {line}" for name, text in others for line in text.splitlines())])
+        return ""
+
+    def remove(self, running: Running) -> None:
+        """Stop the containers and remove them, with their anonymous volumes; what stays now is left to `clean`."""
+        for container in (running.container, *running.beside.values()):
+            self._remove(container)
+        if running.network:
+            _remove(running.network)
+
+    def clean(self) -> None:
+        """Remove every container, network and image of this system."""
+        left = self._client.containers.list(all=True, filters=self._filter, ignore_removed=True)
+        for container in left:
+            self._remove(container)
+        if left or self._networked:  # a network is never without its containers, but for a moment
+            for network in self._client.networks.list(filters=self._filter):
+                _remove(network)
+        self._images.clean()
+
+    def _remove(self, container: Container) -> None:
         with suppress(DockerException, RequestException):
             container.remove(force=True, v=True)
 
-    def clean(self) -> None:
-        """Remove every container, and every image that was pulled or built."""
-        for container in self._client.containers.list(all=True, filters=self._filter, ignore_removed=True):
-            self.remove(container)
-        built = [tag for image in self._client.images.list(filters=self._filter) for tag in image.tags]
-        for name in [*built, *self._pulled]:
-            # 404: somebody else removed it. 409: somebody else's container uses it, so it is not only ours.
-            with suppress(ImageNotFound, APIError):
-                self._client.images.remove(name)
-        self._pulled.clear()
-
-    def _pull(self, name: str, login: dict[str, str]) -> str:
-        repository, reference = split(name)
-        full = f"{repository}@{reference}" if reference.startswith("sha256:") else f"{repository}:{reference}"
-        known = self._has(full)
+    def _network(self, labels: Mapping[str, str]) -> Network:
+        self._networked = True
         try:
-            # Never None for no login: the SDK would then use what this machine's user logged in with.
-            stream = self._client.api.pull(repository, tag=reference, stream=True, decode=True, auth_config=login)
-            for _ in _lines(stream):
-                pass
-            image = self._client.images.get(full)
-        except (DockerException, _Said) as error:
-            where = f"{name} from {registry_of(name)}"
-            raise DeployFailed(f"Failed to pull Docker image {where}: {error}. {SEE}") from error
-        if not known:
-            self._pulled.add(full)
-        return str(image.id)
+            return self._client.networks.create(f"tau-local-eb-{token_hex(6)}", labels=dict(labels))
+        except DockerException as error:
+            raise DeployFailed(f"Failed to make a network for the containers: {error}. {SEE}") from error
 
-    def _build(self, bundle: Bundle) -> str:
-        archive = context(bundle)
-        tag = f"tau-local-eb:{hashlib.sha256(archive + self._labels['tau.system'].encode()).hexdigest()[:20]}"
-        printed: list[str] = []
+    def _create(
+        self,
+        service: Service,
+        image: str,
+        variables: Mapping[str, str],
+        labels: Mapping[str, str],
+    ) -> Container:
+        bundle = service.bundle
+        port = (bundle.port or self._images.port(image)) if service.answers else None
         try:
-            stream = self._client.api.build(
-                fileobj=archive,  # type: ignore[arg-type]  # with a custom context the SDK sends it as the body it is
-                custom_context=True,
-                tag=tag,
-                labels=dict(self._labels),
-                rm=True,
-                forcerm=True,
-                decode=True,
+            return self._client.containers.create(
+                image,
+                command=list(bundle.command) or None,
+                entrypoint=list(bundle.entrypoint) or None,
+                environment=dict(variables),
+                labels=dict(labels),
+                ports={f"{port}/tcp": ("127.0.0.1", 0)} if port else {},
+                volumes=list(service.volumes),
+                log_config=LOGS,
+                pids_limit=2048,
             )
-            printed.extend(line.get("stream", "") for line in _lines(stream))
-            return str(self._client.images.get(tag).id)
-        except (DockerException, _Said) as error:
-            said = _last_lines("".join(printed))
-            raise DeployFailed(f"Failed to build Docker image: {error}: {said}. {SEE}") from error
-
-    def _has(self, name: str) -> bool:
-        try:
-            self._client.images.get(name)
-        except ImageNotFound:
-            return False
-        return True
-
-    def _exposed(self, image: str) -> int:
-        ports: Iterable[str] = self._client.images.get(image).attrs["Config"].get("ExposedPorts") or ()
-        return min((int(port.partition("/")[0]) for port in ports if not port.endswith("/udp")), default=80)
+        except DockerException as error:
+            raise DeployFailed(f"Failed to run Docker container: {error}. {SEE}") from error
 
 
-class _Said(Exception):
-    """What a stream of the engine says went wrong: the SDK does not raise it."""
+def _start(container: Container, network: Network | None, service: Service) -> None:
+    try:
+        if network:
+            network.connect(container, aliases=[service.name])
+        if service.files:
+            container.put_archive("/", service.files)
+        container.start()
+    except DockerException as error:
+        raise DeployFailed(f"Failed to run Docker container: {error}. {SEE}") from error
 
 
-def _lines(stream: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    for line in stream:
-        if "error" in line:
-            raise _Said(line["error"])
-        yield line
+def _remove(network: Network) -> None:
+    with suppress(DockerException, RequestException):
+        network.remove()
 
 
-def split(name: str) -> tuple[str, str]:
-    """An image's repository, and its digest or tag; a tag beside a digest is left out, as the engine does.
-
-    Source: https://pkg.go.dev/github.com/distribution/reference
-    """
-    repository, at, digest = name.partition("@")
-    head, colon, tag = repository.rpartition(":")
-    if not colon or "/" in tag:  # that colon is a port's
-        head, tag = repository, "latest"
-    return head, digest if at else tag
+def _said(running: Running) -> str:
+    return tail(running.container, TAIL_LINES) or "(it printed nothing)"
 
 
-def tail(running: Running) -> str:
+def tail(container: Container, lines: int) -> str:
     """The last lines that a container printed."""
-    printed = running.container.logs(tail=TAIL_LINES, stdout=True, stderr=True)
-    return _last_lines(printed.decode(errors="replace")) or "(it printed nothing)"
+    printed = container.logs(tail=lines, stdout=True, stderr=True)
+    return last_lines(printed.decode(errors="replace"), lines)
 
 
-def _last_lines(text: str) -> str:
-    return "\n".join(ANSI.sub("", text).strip().splitlines()[-TAIL_LINES:])
+def is_well(answer: str) -> bool:
+    """Whether an answer is a status under 500."""
+    return answer.isdecimal() and int(answer) < 500
 
 
-def _answer(port: int) -> str:
+def answer_of(port: int) -> str:
     """The status that a container answers with, or why it does not."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:

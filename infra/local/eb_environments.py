@@ -1,4 +1,4 @@
-"""The operations on environments, their events and their health."""
+"""The operations on environments, from the first to the last day of one, and their events."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.local.eb_deploy import Deployer
+from infra.local.eb_paging import page
+from infra.local.eb_platforms import STACK
 from infra.local.eb_protocol import Params, Refused
 from infra.local.eb_state import (
     COLOURS,
     Environment,
     Event,
-    Health,
     Records,
     Severity,
     Status,
     VersionStatus,
     must_be,
     new_id,
-    now,
-    page,
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]")
-STACK = "64bit Amazon Linux 2023 v4.3.3 running Docker"
 SEVERITIES = list(Severity)
 
 
@@ -50,7 +48,7 @@ class EnvironmentOperations:
             prefix = params.get("CNAMEPrefix", name)
             if not self._is_free(prefix):
                 raise Refused("InvalidParameterValue", f"DNS name ({self._cname(prefix)}) is not available.")
-            environment_id, at = new_id("e"), now()
+            environment_id, at = new_id("e"), self._records.now()
             environment = Environment(
                 number=self._records.number(),
                 id=environment_id,
@@ -83,6 +81,7 @@ class EnvironmentOperations:
                 target=target,
                 description=params.get("Description", before.description),
                 deployments=before.deployments + bool(target),
+                abortable=True,
             )
             self._deployer.update(changed, options, request)
         return self._describe(changed)
@@ -90,7 +89,7 @@ class EnvironmentOperations:
     def abort_environment_update(self, params: Params, _: str) -> Params:
         with self._records.lock:
             environment = self._records.environment(params)
-            if environment.status is not Status.UPDATING:
+            if not environment.abortable or environment.status is not Status.UPDATING:
                 raise must_be(environment, "pending deployment")
             self._records.change(environment.id, status=Status.ABORTING)
             self._deployer.abort(environment)
@@ -101,6 +100,30 @@ class EnvironmentOperations:
             changed = self._records.ready(params, status=Status.TERMINATING)
             self._deployer.terminate(changed, request)
         return self._describe(changed)
+
+    def restart_app_server(self, params: Params, request: str) -> Params:
+        with self._records.lock:
+            self._deployer.restart(self._again(params), request)
+        return {}
+
+    def rebuild_environment(self, params: Params, request: str) -> Params:
+        with self._records.lock:
+            self._deployer.rebuild(self._again(params), request)
+        return {}
+
+    def swap_environment_cnames(self, params: Params, request: str) -> Params:
+        with self._records.lock:
+            source, destination = (
+                {name: params.get(f"{side}{name}") for name in ("EnvironmentId", "EnvironmentName")}
+                for side in ("Source", "Destination")
+            )
+            for one in (source, destination):
+                self._records.require_ready(one)
+            if self._records.environment(source) == self._records.environment(destination):
+                raise Refused("InvalidParameterValue", "An environment cannot swap its CNAME with itself.")
+            changed = [self._records.ready(one, status=Status.UPDATING) for one in (source, destination)]
+            self._deployer.swap(changed[0], changed[1], request)
+        return {}
 
     def describe_environments(self, params: Params, _: str) -> Params:
         with self._records.lock:
@@ -114,45 +137,14 @@ class EnvironmentOperations:
         some, token = page(found, params)
         return {"Events": [_describe_event(event) for event in some], "NextToken": token}
 
-    def describe_environment_health(self, params: Params, _: str) -> Params:
-        environment = self._records.environment(params)
-        health = environment.shown_health
-        counts = dict.fromkeys(("NoData", "Unknown", "Pending", "Ok", "Info", "Warning", "Degraded", "Severe"), 0)
-        attributes: Params = {
-            "Status": environment.status,
-            "HealthStatus": health,
-            "Color": COLOURS[health],
-            "Causes": _causes(environment),
-            "ApplicationMetrics": {"RequestCount": 0},
-            "InstancesHealth": {**counts, health.value: 1},
-            "RefreshedAt": now(),
-        }
-        return {"EnvironmentName": environment.name, **_chosen(attributes, params)}
-
-    def describe_instances_health(self, params: Params, _: str) -> Params:
-        environment = self._records.environment(params)
-        live, health = environment.live, environment.shown_health
-        attributes: Params = {
-            "HealthStatus": health,
-            "Color": COLOURS[health],
-            "Causes": _causes(environment),
-            "LaunchedAt": environment.created_at,
-            "RefreshedAt": now(),
-            "Deployment": live
-            and {
-                "VersionLabel": live.label,
-                "DeploymentId": live.deployment,
-                "Status": "Deployed",
-                "DeploymentTime": live.at,
-            },
-        }
-        chosen = _chosen(attributes, params)
-        chosen.pop("RefreshedAt", None)
-        return {"InstanceHealthList": [{"InstanceId": environment.instance, **chosen}], "RefreshedAt": now()}
-
     def check_dns_availability(self, params: Params, _: str) -> Params:
         prefix = params["CNAMEPrefix"]
         return {"Available": self._is_free(prefix), "FullyQualifiedCNAME": self._cname(prefix)}
+
+    def _again(self, params: Params) -> Environment:
+        """The environment as it begins to bring up once more what runs there."""
+        before = self._records.environment(params)
+        return self._records.ready(params, status=Status.UPDATING, target=before.live and before.live.label)
 
     def _new_name(self, params: Params) -> str:
         if not params.get("EnvironmentName"):
@@ -199,7 +191,7 @@ class EnvironmentOperations:
             "DateCreated": environment.created_at,
             "DateUpdated": environment.updated_at,
             "Status": environment.status,
-            "AbortableOperationInProgress": environment.status is Status.UPDATING,
+            "AbortableOperationInProgress": environment.abortable and environment.status is Status.UPDATING,
             "Health": COLOURS[environment.shown_health],
             "HealthStatus": environment.shown_health,
             "Tier": {"Name": "WebServer", "Type": "Standard", "Version": "1.0"},
@@ -266,15 +258,3 @@ def _describe_event(event: Event) -> Params:
         "RequestId": event.request,
         "Severity": event.severity,
     }
-
-
-def _causes(environment: Environment) -> list[str]:
-    if environment.busy:
-        return ["An operation is in progress."]
-    return ["No version has answered yet."] if environment.health is Health.SEVERE else []
-
-
-def _chosen(attributes: Params, params: Params) -> dict[str, Any]:
-    """The attributes that a request names."""
-    names = params.get("AttributeNames", [])
-    return {name: value for name, value in attributes.items() if name in names or "All" in names}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from infra.local.eb_protocol import Refused
 
@@ -32,12 +31,20 @@ class Health(StrEnum):
     Source: https://docs.aws.amazon.com/elasticbeanstalk/latest/dg/health-enhanced-status.html
     """
 
+    NO_DATA = "NoData"
     PENDING = "Pending"
     OK = "Ok"
+    WARNING = "Warning"
     SEVERE = "Severe"
 
 
-COLOURS: Mapping[Health, str] = {Health.PENDING: "Grey", Health.OK: "Green", Health.SEVERE: "Red"}
+COLOURS: Mapping[Health, str] = {
+    Health.NO_DATA: "Grey",
+    Health.PENDING: "Grey",
+    Health.OK: "Green",
+    Health.WARNING: "Yellow",
+    Health.SEVERE: "Red",
+}
 
 
 class VersionStatus(StrEnum):
@@ -109,6 +116,7 @@ class Environment:
         health: how it fares apart from an operation under way: a failed update leaves it as it was.
         options: settings by (namespace, name).
         deployments: how many were begun.
+        abortable: the operation under way is an update, which can be aborted.
     """
 
     number: int
@@ -127,6 +135,7 @@ class Environment:
     health: Health = Health.SEVERE
     options: Mapping[tuple[str, str], str] = field(default_factory=dict)
     deployments: int = 0
+    abortable: bool = False
 
     @property
     def label(self) -> str | None:
@@ -168,28 +177,26 @@ class Event:
     request: str | None
 
 
-Numbered = TypeVar("Numbered", Application, Version, Environment, Event)
-
-PAGE = 100  # items of an answer when the request names no MaxRecords
-TOKEN = re.compile(r"after-[0-9]{1,18}")
-
-
-def now() -> datetime:
-    """This moment, to the millisecond that an answer can hold."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
 class Records:
-    """Everything that is remembered. Hold `lock` around a look and the write that depends on it."""
+    """Everything that is remembered. Hold `lock` around a look and the write that depends on it.
 
-    def __init__(self) -> None:
+    Args:
+        clock: the time of day, UTC.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
         self.lock = threading.RLock()
         self.applications: dict[str, Application] = {}
         self.versions: dict[tuple[str, str], Version] = {}
         self.environments: dict[str, Environment] = {}
         self.events: list[Event] = []
+        self._clock = clock
         self._numbers = itertools.count(1)
+
+    def now(self) -> datetime:
+        """This moment, to the millisecond that an answer can hold."""
+        moment = self._clock()
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
     def number(self) -> int:
         """A number greater than every one before: the order in which things were made."""
@@ -234,15 +241,23 @@ class Records:
             Refused: it is not Ready, or not there.
         """
         with self.lock:
-            environment = self.environment(params)
-            if environment.status is not Status.READY:
-                raise must_be(environment, "Ready")
-            return self.change(environment.id, **changes)
+            return self.change(self.require_ready(params).id, **changes)
+
+    def require_ready(self, params: Mapping[str, Any]) -> Environment:
+        """The environment that a request names.
+
+        Raises:
+            Refused: it is not Ready, or not there.
+        """
+        environment = self.environment(params)
+        if environment.status is not Status.READY:
+            raise must_be(environment, "Ready")
+        return environment
 
     def change(self, environment_id: str, **changes: Any) -> Environment:
         """Write an environment's fields."""
         with self.lock:
-            changed = replace(self.environments[environment_id], updated_at=now(), **changes)
+            changed = replace(self.environments[environment_id], updated_at=self.now(), **changes)
             self.environments[environment_id] = changed
             return changed
 
@@ -258,7 +273,7 @@ class Records:
     ) -> None:
         """Add an event; `request` is the id of the request that it came of."""
         with self.lock:
-            event = Event(self.number(), now(), severity, message, application, environment, label, request)
+            event = Event(self.number(), self.now(), severity, message, application, environment, label, request)
             self.events.append(event)
 
 
@@ -273,17 +288,3 @@ def must_be(environment: Environment, state: str) -> Refused:
 def new_id(prefix: str) -> str:
     """An id such as Elastic Beanstalk's: e-0a1b2c3d4e."""
     return f"{prefix}-{secrets.token_hex(5)}"
-
-
-def page(items: Iterable[Numbered], params: Mapping[str, Any]) -> tuple[list[Numbered], str | None]:
-    """The items that a request gets at a time, newest first, and the token for those after them.
-
-    What is made meanwhile is newer than every token, so no page repeats or leaves out an item.
-    """
-    size = int(params.get("MaxRecords", PAGE))
-    token = params.get("NextToken")
-    if token is not None and not TOKEN.fullmatch(token):
-        raise Refused("InvalidParameterValue", f"Invalid NextToken: '{token}'.")
-    below = int(token.removeprefix("after-")) if token else float("inf")
-    newest = sorted((item for item in items if item.number < below), key=lambda item: -item.number)
-    return newest[:size], f"after-{newest[size - 1].number}" if len(newest) > size else None

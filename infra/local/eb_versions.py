@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,33 @@ from botocore.exceptions import ClientError
 from infra.local.eb_background import Background, Work
 from infra.local.eb_bundle import BadBundle
 from infra.local.eb_deploy import Deployer
+from infra.local.eb_faults import OF_PROCESSING, Fault, Faults, Order
+from infra.local.eb_instances import Instances
+from infra.local.eb_paging import page
 from infra.local.eb_protocol import Params, Refused
-from infra.local.eb_state import Application, Records, Severity, Status, Version, VersionStatus, now, page
+from infra.local.eb_state import Application, Records, Severity, Status, Version, VersionStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 BUNDLE_LIMIT = 512 * 1024 * 1024
 IN_PROGRESS = "OperationInProgressFailure"
+
+
+def storage(s3: S3Client, account: str) -> str:
+    """Elastic Beanstalk's own bucket in this region, made where it is not there yet."""
+    region = s3.meta.region_name
+    bucket = f"elasticbeanstalk-{region}-{account}"
+    try:
+        if region == "us-east-1":  # the one region that must not be named
+            s3.create_bucket(Bucket=bucket)
+        else:
+            place: Any = {"LocationConstraint": region}
+            s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+            raise
+    return bucket
 
 
 class VersionOperations:
@@ -28,15 +48,19 @@ class VersionOperations:
         self,
         records: Records,
         deployer: Deployer,
+        instances: Instances,
         s3: S3Client,
         background: Background,
+        faults: Faults,
         seconds_per_step: float,
         account: str,
     ) -> None:
         self._records = records
         self._deployer = deployer
+        self._instances = instances
         self._s3 = s3
         self._background = background
+        self._faults = faults
         self._step_s = seconds_per_step
         self._account = account
 
@@ -81,6 +105,8 @@ class VersionOperations:
     def create_application_version(self, params: Params, request: str) -> Params:
         name, label = params["ApplicationName"], params["VersionLabel"]
         bucket, key = self._place(params)
+        if order := self._ordered(name, [Fault.LABEL_EXISTS]):
+            self._somebody_was_faster(name, label, (bucket, key if order.same_bundle else f"another/{label}.zip"))
         if "/" in label:
             raise Refused("InvalidParameterValue", f"Value '{label}' at 'VersionLabel' must match the pattern [^/]+")
         with self._records.lock:
@@ -91,12 +117,30 @@ class VersionOperations:
             self._check_new(name, label, auto_create=params.get("AutoCreateApplication", False))
             if name not in self._records.applications:
                 self._new_application(name, None, request)
-            at, number = now(), self._records.number()
+            at, number = self._records.now(), self._records.number()
             version = Version(number, name, label, params.get("Description"), bucket, key, status, at, at)
             self._records.versions[name, label] = version
         if status is VersionStatus.PROCESSING:
             self._background.start(lambda work: self._process(work, version, request))
         return {"ApplicationVersion": self._describe_version(version)}
+
+    def update_application(self, params: Params, _: str) -> Params:
+        with self._records.lock:
+            before = self._records.application(params["ApplicationName"])
+            description = params.get("Description", before.description)
+            changed = replace(before, description=description, updated_at=self._records.now())
+            self._records.applications[before.name] = changed
+            return {"Application": self._describe_application(changed)}
+
+    def update_application_version(self, params: Params, _: str) -> Params:
+        name, label = params["ApplicationName"], params["VersionLabel"]
+        with self._records.lock:
+            self._records.application(name)
+            before = self._records.version(name, label)
+            description = params.get("Description", before.description)
+            changed = replace(before, description=description, updated_at=self._records.now())
+            self._records.versions[name, label] = changed
+        return {"ApplicationVersion": self._describe_version(changed)}
 
     def describe_application_versions(self, params: Params, _: str) -> Params:
         name, labels = params.get("ApplicationName"), params.get("VersionLabels")
@@ -128,24 +172,27 @@ class VersionOperations:
         return {}
 
     def create_storage_location(self, _: Params, __: str) -> Params:
-        bucket = f"elasticbeanstalk-{self._region}-{self._account}"
-        try:
-            if self._region == "us-east-1":  # the one region that must not be named
-                self._s3.create_bucket(Bucket=bucket)
-            else:
-                place: Any = {"LocationConstraint": self._region}
-                self._s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
-                raise
-        return {"S3Bucket": bucket}
+        return {"S3Bucket": storage(self._s3, self._account)}
 
     def _new_application(self, name: str, description: str | None, request: str) -> Application:
-        at = now()
+        at = self._records.now()
         application = Application(self._records.number(), name, description, at, at)
         self._records.applications[name] = application
         self._records.tell(Severity.INFO, f"Created new Application: {name}", name, request=request)
         return application
+
+    def _ordered(self, application: str, faults: Collection[Fault]) -> Order | None:
+        with self._records.lock:
+            environments = [one.name for one in self._records.living() if one.application == application]
+        return self._faults.take(environments, faults)
+
+    def _somebody_was_faster(self, name: str, label: str, place: tuple[str, str]) -> None:
+        """The label is taken, a moment before it is asked for."""
+        at = self._records.now()
+        with self._records.lock:
+            number = self._records.number()
+            made = Version(number, name, label, "made by somebody else", *place, VersionStatus.PROCESSED, at, at)
+            self._records.versions[name, label] = made
 
     def _check_new(self, name: str, label: str, *, auto_create: bool) -> None:
         if (name, label) in self._records.versions:
@@ -174,18 +221,26 @@ class VersionOperations:
             raise Refused("InvalidParameterValue", f"The source bundle has {size} bytes; the limit is {BUNDLE_LIMIT}.")
 
     def _process(self, work: Work, version: Version, request: str) -> None:
+        order = self._ordered(version.application, OF_PROCESSING)
         work.pause(self._step_s)
+        if order and order.fault is Fault.NEVER_PROCESS:
+            return
         status, severity, message = VersionStatus.PROCESSED, Severity.INFO, f"Processed version {version.label}."
         try:
-            self._deployer.read(version)
+            self._read(version, order)
         except BadBundle as error:
             status, severity = VersionStatus.FAILED, Severity.ERROR
             message = f"Failed to process application version {version.label}: {error}"
         where = (version.application, version.label)
         with self._records.lock:
             if self._records.versions.get(where) is version:  # it may have been deleted meanwhile
-                self._records.versions[where] = replace(version, status=status, updated_at=now())
+                self._records.versions[where] = replace(version, status=status, updated_at=self._records.now())
                 self._records.tell(severity, message, where[0], label=where[1], request=request)
+
+    def _read(self, version: Version, order: Order | None) -> None:
+        if order:
+            raise BadBundle("so it was ordered")
+        self._instances.read(version)
 
     def _describe_application(self, application: Application) -> Params:
         name = application.name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
@@ -15,14 +16,21 @@ from urllib.parse import urlsplit
 from botocore import xform_name
 from docker import DockerClient
 
+from infra.local import eb_admin
 from infra.local.eb_background import Background
-from infra.local.eb_container import Containers
+from infra.local.eb_container import Containers, Runs
 from infra.local.eb_deploy import Deployer
 from infra.local.eb_environments import EnvironmentOperations
-from infra.local.eb_protocol import Params, Protocol, Refused
+from infra.local.eb_faults import Faults
+from infra.local.eb_health import HealthOperations, Watch
+from infra.local.eb_hosts import Hosts
+from infra.local.eb_instances import Instances
+from infra.local.eb_logs import LogOperations
+from infra.local.eb_platforms import PlatformOperations
+from infra.local.eb_protocol import Params, Protocol, Refused, Request
 from infra.local.eb_proxy import Server
 from infra.local.eb_state import Records
-from infra.local.eb_versions import VersionOperations
+from infra.local.eb_versions import VersionOperations, storage
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,6 +41,8 @@ Operation = Callable[[Params, str], Params]
 # Seconds between looks and how long a container has: a suite wants them short, a demo wants to see something.
 SECONDS_PER_STEP = 0.3
 ANSWER_TIMEOUT_S = 30.0
+HEALTH_EVERY_S = 1.0
+_ENVIRONMENTS = ("EnvironmentName", "EnvironmentId", "EnvironmentNames", "EnvironmentIds")
 
 
 class ElasticBeanstalk:
@@ -43,6 +53,9 @@ class ElasticBeanstalk:
         system: value of the label `tau.system` on everything in Docker; whatever bears it is removed at both ends.
         seconds_per_step: how long the service takes over each of the two or three steps of a change.
         answer_timeout_s: how long a new container has until it answers HTTP.
+        health_every_s: how often every container is asked how it fares.
+        containers: who brings bundles up, where that is not to be a Docker engine.
+        background: the time that it lives in, where that is not to be this machine's.
     """
 
     def __init__(
@@ -53,19 +66,31 @@ class ElasticBeanstalk:
         seconds_per_step: float = SECONDS_PER_STEP,
         *,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        health_every_s: float = HEALTH_EVERY_S,
         account: str = "000000000000",
+        containers: Runs | None = None,
+        background: Background | None = None,
     ) -> None:
-        records = Records()
+        step_s, time = seconds_per_step, background or Background()
         self._protocol = Protocol.of("elasticbeanstalk")
-        self._background = Background()
-        self._containers = Containers(docker_client, system, answer_timeout_s)
-        self._deployer = Deployer(records, self._containers, s3_client, self._background, seconds_per_step)
+        self._background = time
+        self._containers = containers or Containers(docker_client, system, answer_timeout_s)
+        self._records = records = Records(time.now)
+        self._hosts = hosts = Hosts(time.now)
+        self._faults = faults = Faults()
+        instances = Instances(records, hosts, self._containers, s3_client, time, faults, step_s)
+        deployer = Deployer(records, hosts, instances, time, faults, step_s)
+        region, bucket = s3_client.meta.region_name, partial(storage, s3_client, account)
         self._operations = (
-            VersionOperations(records, self._deployer, s3_client, self._background, seconds_per_step, account),
-            EnvironmentOperations(records, self._deployer, s3_client.meta.region_name, account),
+            VersionOperations(records, deployer, instances, s3_client, time, faults, step_s, account),
+            EnvironmentOperations(records, deployer, region, account),
+            HealthOperations(records),
+            LogOperations(records, hosts, self._containers, s3_client, time, step_s, bucket),
+            PlatformOperations(region),
         )
         self._server: Server | None = None
         self._containers.clean()  # what a predecessor left behind that was killed
+        time.start(Watch(records, hosts, self._containers, instances, health_every_s))
 
     def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """The answer to one HTTP request: status, headers, body.
@@ -74,11 +99,17 @@ class ElasticBeanstalk:
             path: with its query string; a request by GET stands in it.
         """
         del headers  # the signature is the front's affair
+        if path.startswith(eb_admin.PREFIX):
+            status, said = eb_admin.answer(self._faults, method, path, body)
+            return status, {"Content-Type": "application/json"}, said
         request_id = str(uuid.uuid4())
         try:
             form = body.decode("utf-8") if method == "POST" else urlsplit(path).query
             request = self._protocol.read(form)
+            lost = self._faults.meet(request.operation, self._concerned(request))
             result = self._operation(request.operation)(request.params, request_id)
+            if lost:
+                raise lost
             status, xml = 200, self._protocol.answer(request.operation, result, request_id)
         except UnicodeDecodeError:
             status, xml = 400, self._protocol.refusal(Refused("MalformedInput", "The body is no UTF-8."), request_id)
@@ -104,6 +135,7 @@ class ElasticBeanstalk:
                 self.wfile.write(answer)
 
             do_GET = do_POST  # noqa: N815 - http.server's name
+            do_DELETE = do_POST  # noqa: N815 - the same
 
             def log_message(self, *_: object) -> None:
                 """Its callers tell what they asked."""
@@ -117,7 +149,7 @@ class ElasticBeanstalk:
             self._server.close()
             self._server = None
         self._background.close()
-        self._deployer.close()
+        self._hosts.close()
         self._containers.clean()
 
     def __enter__(self) -> Self:
@@ -126,9 +158,24 @@ class ElasticBeanstalk:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _concerned(self, request: Request) -> set[str]:
+        """The environments that a request is about: those that it names, else all of its application."""
+        params = request.params
+        named = {one for key in _ENVIRONMENTS for one in _listed(params.get(key))}
+        with self._records.lock:
+            return {
+                one.name
+                for one in self._records.living()
+                if named & {one.name, one.id} or (not named and one.application == params.get("ApplicationName"))
+            }
+
     def _operation(self, name: str) -> Operation:
         for operations in self._operations:
             operation: Operation | None = getattr(operations, xform_name(name), None)
             if operation is not None:
                 return operation
         raise Refused("NotImplemented", f"{name} is not served by the local Elastic Beanstalk.", 501)
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return value if isinstance(value, list) else [value] if value else []

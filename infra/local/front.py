@@ -16,6 +16,8 @@ from typing import Protocol
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html (the scope in Credential=)
 _BEANSTALK_SCOPE = b"/elasticbeanstalk/aws4_request"
+# Where faults are ordered (infra/local/eb_admin.py); nobody signs that.
+_BEANSTALK_ADMIN = b" /_elasticbeanstalk/"
 _CHUNK = 65536
 # The emulator closes a connection that was idle for 75 s; one that is younger cannot close under our request.
 _IDLE_LIMIT_S = 30.0
@@ -150,7 +152,9 @@ class _Connection(socketserver.StreamRequestHandler):
             # boto3 waits a second for this before it sends a body to S3.
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         beanstalk = self.server.front.elastic_beanstalk
-        if beanstalk is not None and _BEANSTALK_SCOPE in head.fields.get(b"authorization", b""):
+        if beanstalk is not None and (
+            _BEANSTALK_SCOPE in head.fields.get(b"authorization", b"") or _BEANSTALK_ADMIN in head.start
+        ):
             return self._mounted(beanstalk, head)
         return self._forward(head)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
 
 import pydantic
@@ -15,13 +15,13 @@ from chalicelib import wire
 from chalicelib.errors import NothingToDo, StepErrored, StepFailed
 from chalicelib.model import Json, StepResult, StepStatus
 from chalicelib.reports.words import counted, size
-from runner import bases, commands, images
+from runner import bases, commands, images, trees
 from runner.building import Builder, Wanted, seconds
 from runner.classic import Classic
 from runner.context import Context
 from runner.dockerfiles import without_frontend
 from runner.fields import ArgumentName, ImageName, Platform, Repository, SecretId, SecretName, complaint
-from runner.remarks import remarks
+from runner.submodules import Module
 
 NEEDS_IMAGE = False
 DOES = ("be built", "as {image}")
@@ -70,11 +70,16 @@ class Settings(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class Tree:
-    """What was checked out: the folder that is built, the Dockerfile's text, the commit of each repository."""
+    """What was checked out: the folder that is built, the Dockerfile's text, the commit of each repository.
+
+    Args:
+        submodules: for each, the repository that has it, its path there, its own repository and commit.
+    """
 
     folder: Path
     dockerfile: str
     commits: Mapping[str, str]
+    submodules: tuple[Mapping[str, Json], ...] = ()
 
 
 def run(settings: Settings, context: Context) -> StepResult:
@@ -100,6 +105,7 @@ def run(settings: Settings, context: Context) -> StepResult:
         facts={
             "image": {"name": settings.image, "id": image_id},
             "commits": tree.commits,
+            **({"submodules": list(tree.submodules)} if tree.submodules else {}),
             "bases": [wire.to_json(base) for base in stands_on],
             "builder": builder.name,
             **facts,
@@ -115,7 +121,7 @@ def laid_out(settings: Settings, context: Context) -> Tree:
         NothingToDo: see `require`.
     """
     tree = context.folder / "tree"
-    commits = check_out(settings, context, tree)
+    commits, submodules = check_out(settings, context, tree)
     folder = inside(tree, settings.context, "context")
     require(settings.only_with, folder, context.job.source.name)
     dockerfile = inside(folder, settings.dockerfile, "dockerfile")
@@ -127,7 +133,7 @@ def laid_out(settings: Settings, context: Context) -> Tree:
     except UnicodeDecodeError as error:
         raise StepFailed(f"the Dockerfile is not UTF-8: byte {error.start} cannot be read") from error
     text = bases.as_then(without_frontend(text), settings.args, context.bases.get(settings.image, ()), context)
-    return Tree(folder, text, commits)
+    return Tree(folder, text, commits, submodules)
 
 
 def builder_of(settings: Settings, context: Context) -> Builder:
@@ -184,33 +190,56 @@ def described(inspected: Mapping[str, Any]) -> dict[str, Json]:
     return {"size_bytes": int(inspected["Size"]), "layers": len(inspected["RootFS"].get("Layers") or ())}
 
 
-def check_out(settings: Settings, context: Context, tree: Path) -> dict[str, str]:
-    """The trees that the build needs; returns the commit of each repository.
+def check_out(
+    settings: Settings, context: Context, tree: Path
+) -> tuple[dict[str, str], tuple[Mapping[str, Json], ...]]:
+    """The trees that the build needs; returns the commit of each repository, and the submodules.
 
     A second repository's commit is journalled the first time: a run that goes on elsewhere builds the same.
     """
     event = context.job.event
     triggering = context.job.source.name
     commits: dict[str, str] = {}
-    places: dict[str, Path] = {}
+    submodules: list[Mapping[str, Json]] = []
+
+    def lay(repository: str, ref: str, commit: str | None, into: Path) -> None:
+        commits[repository] = context.checkout(repository, ref, commit, into)
+        laid = trees.complete(repository, commits[repository], into, context)
+        if settings.from_ and into == tree:
+            laid = beside(settings.from_, laid)
+        for one in laid:
+            where = {"of": repository, "path": one.path}
+            submodules.append({**where, "repository": one.source.name, "commit": one.commit})
+
     if settings.from_:
         other = settings.from_.repository
         pinned = (context.journal.observed(f"source {other}") or {}).get("commit")
         if other == triggering and settings.from_.ref == (event.ref or "HEAD"):
             # The run is of this very repository: what it is told to be of is what it builds.
             pinned = pinned or event.commit
-        commits[other], places[other] = context.checkout(other, settings.from_.ref, pinned, tree), tree
+        lay(other, settings.from_.ref, pinned, tree)
         if not pinned:
             context.journal.observe(f"source {other}", commit=commits[other])
     if settings.from_ is None or settings.from_.into is not None:
         into = inside(tree, settings.from_.into or ".", "into") if settings.from_ else tree
-        commits[triggering] = context.checkout(triggering, event.ref or "HEAD", event.commit, into)
-        places[triggering] = into
-    for repository, commit in commits.items():
-        context.log.line(f"checked out {repository} at {commit[:7]}")
-        for remark in remarks(places[repository], repository):
-            context.log.line(remark)
-    return commits
+        lay(triggering, event.ref or "HEAD", event.commit, into)
+    return commits, tuple(submodules)
+
+
+def beside(other: From, submodules: tuple[Module, ...]) -> tuple[Module, ...]:
+    """The submodules of the other repository that stay: the pushed commit takes the place of one at `into`.
+
+    Raises:
+        StepFailed: one lies inside of `into`, and would go with what was there.
+    """
+    if other.into is None:
+        return submodules
+    place = PurePosixPath(other.into)
+    inside_it = [one for one in submodules if PurePosixPath(one.path).is_relative_to(place)]
+    if inside_it and all(PurePosixPath(one.path) != place for one in inside_it):
+        where = f"lies in `into: {other.into}`, where the pushed commit is laid"
+        raise StepFailed(f"the submodule {inside_it[0].path} of {other.repository} {where}: lay one of them elsewhere")
+    return tuple(one for one in submodules if one not in inside_it)
 
 
 def inside(folder: Path, name: str, what: str) -> Path:

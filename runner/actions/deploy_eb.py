@@ -21,7 +21,7 @@ from chalicelib.environment import Notice, since
 from chalicelib.errors import NeedsAttention, Outrun, StepErrored, StepFailed
 from chalicelib.fit import Sink, fit
 from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
-from runner import bundling
+from runner import bundling, eb_logs
 from runner.bundle.making import Bundle
 from runner.bundle.placeholders import Image
 from runner.context import Context, Park
@@ -76,10 +76,13 @@ def run(settings: Settings, context: Context) -> StepResult | Park:
     if record.state is DeploymentState.FAILED and record.ours:
         raise StepErrored(record.reason or f"{record.label} could not be deployed")
     if record.state is DeploymentState.ROLLBACK_FAILED:
-        raise NeedsAttention(f"needs attention: {record.reason}")
+        error = eb_logs.error_of(record, context)
+        raise NeedsAttention(f"needs attention: {record.reason}" + (f". Its log says: {error}" if error else ""))
     if record.state in {DeploymentState.FAILED, DeploymentState.ROLLED_BACK}:
-        lines = tuple(f"{notice.severity} {notice.message}" for notice in notices[-_MOST_LINES:])
-        raise StepFailed(record.reason or f"{record.label} did not go live", lines)
+        error = eb_logs.error_of(record, context)
+        said = [f"{notice.severity} {notice.message}" for notice in notices]
+        lines = (*said[-_MOST_LINES + 1 :], f"log: {error}") if error else said[-_MOST_LINES:]
+        raise StepFailed(record.reason or f"{record.label} did not go live", tuple(lines))
     if record.state is DeploymentState.LIVE:
         context.log.line(f"eb: {record.label} is live in {record.environment}: {record.url}")
         facts = {"deployment": facts_of(record)}

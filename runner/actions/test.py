@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Annotated
+
+from annotated_types import MaxLen, MinLen
 
 from chalicelib.errors import StepFailed
 from chalicelib.model import Json, StepResult, StepStatus
 from chalicelib.reports.words import duration
-from runner import commands, containers, junit
+from runner import commands, containers, junit, taking
 from runner.context import Context
-from runner.fields import Words
+from runner.fields import KeptGlob, Words
 from runner.since import since
 
 NEEDS_IMAGE = True
 DOES = ("be tested", "in {image}")
 
+_MOST_GLOBS = 20
+
 
 class Settings(commands.Limited):
-    """`test: {command: [/opt/testrunner/run], results: /results/*.xml, timeout: 30m}`."""
+    """`test: {command: [/opt/testrunner/run], results: /results/*.xml, timeout: 30m}`.
+
+    Args:
+        artifacts: globs of the files that are kept whatever the verdict.
+    """
 
     command: Words
     results: str = "/results/*.xml"
+    artifacts: Annotated[tuple[KeptGlob, ...], MinLen(1), MaxLen(_MOST_GLOBS)] | None = None
 
 
 def run(settings: Settings, context: Context) -> StepResult:
@@ -32,10 +42,21 @@ def run(settings: Settings, context: Context) -> StepResult:
     with commands.container(settings, context, settings.command, image, secrets) as made:
         context.log.line(f"$ {' '.join(settings.command)}")
         ended = commands.watch(settings, context, made, context.stopping)
-        tests = results(settings, context, made.container)
+        kept = taking.take(settings.artifacts or (), made.container, context)
+        try:
+            facts = verdict(settings, context, made.container, ended)
+        except StepFailed as failure:
+            failure.facts = {**kept, **failure.facts}
+            raise
+    return StepResult("test", StepStatus.PASSED, started_at, context.now(), facts={**kept, **facts})
+
+
+def verdict(settings: Settings, context: Context, container: str, ended: containers.Ended) -> dict[str, Json]:
+    """The facts of a suite that is green; for what is raised see `results` and `judge`."""
+    tests = results(settings, context, container)
     facts = told(tests, context) if tests else {}
     judge(settings, ended, tests, context.log.tail(), facts)
-    return StepResult("test", StepStatus.PASSED, started_at, context.now(), facts=facts)
+    return facts
 
 
 def told(tests: junit.Tests, context: Context) -> dict[str, Json]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Never
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, Never
 
 from chalicelib.edge import Edge
 from chalicelib.errors import MissingSecret, StepErrored
 from chalicelib.graph import Known
 from chalicelib.model import Json, Run, StepResult
+from chalicelib.objects import Objects
 from chalicelib.queue import Queue
 from chalicelib.records.configs import InForce
 from chalicelib.records.images import Made
@@ -18,6 +23,8 @@ from chalicelib.records.table import Table
 from chalicelib.secrets import Secrets
 from chalicelib.settings import Settings
 from chalicelib.store import Store
+
+_PART_BYTES = 1024**2
 
 
 class Nowhere:
@@ -97,14 +104,50 @@ def variable(secret: str) -> str:
     return f"TAU_SECRET_{re.sub('[^A-Z0-9]', '_', secret.upper())}"
 
 
-def edge(system: str, environ: Mapping[str, str]) -> Edge:
+class Here(Objects):
+    """What a run stores in the bucket, in a folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put_file_once(self, key: str, file: IO[bytes], content_type: str, *, shown: bool) -> None:
+        """Keep a copy; no browser asks for its type."""
+        del content_type, shown
+        file.seek(0)
+        (self.folder / key).parent.mkdir(parents=True, exist_ok=True)
+        with (self.folder / key).open("wb") as copy:
+            shutil.copyfileobj(file, copy)
+
+    def parts(self, key: str) -> Iterator[bytes]:
+        with (self.folder / key).open("rb") as file:
+            while part := file.read(_PART_BYTES):
+                yield part
+
+
+@dataclass(frozen=True)
+class Alone(Edge):
+    """An edge behind which there is nothing but this machine.
+
+    Args:
+        here: stands where the bucket would.
+    """
+
+    here: Here = field(kw_only=True)
+
+    @cached_property
+    def objects(self) -> Objects:
+        return self.here
+
+
+def edge(system: str, environ: Mapping[str, str], folder: Path) -> Alone:
     """An edge behind which there is nothing but this machine.
 
     Args:
         system: value of the label `tau.system`.
+        folder: where a run's artifacts wait for its end.
     """
     nowhere: Any = Nowhere()
-    return Edge(
+    return Alone(
         settings=Settings("laptop", "", "", "", "", system, lease_s=30),
         store=OneRun(),
         queue=Queue(nowhere, ""),
@@ -112,4 +155,5 @@ def edge(system: str, environ: Mapping[str, str]) -> Edge:
         region="",
         client=lambda *_: nowhere,
         now=lambda: datetime.now(UTC),
+        here=Here(folder),
     )

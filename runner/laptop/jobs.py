@@ -89,7 +89,8 @@ def at(job: Job, addresses: Mapping[str, str]) -> Job:
         for name, source in job.sources.items()
     }
     own = sources[job.source.name]
-    return replace(job, source=own, sources=sources)
+    submodules = tuple(replace(one, key=None) for one in job.submodules)
+    return replace(job, source=own, sources=sources, submodules=submodules)
 
 
 def secrets(job: Job) -> frozenset[str]:

@@ -23,7 +23,7 @@ from chalicelib.model import Job, Run, RunState
 from runner import actions, builders, images
 from runner.capping import Capped
 from runner.handed import Handed
-from runner.laptop import alone, jobs, keeping
+from runner.laptop import alone, jobs, keeping, leaving
 from runner.laptop.screen import Screen
 from runner.leftovers import reap
 from runner.pace import Real
@@ -81,6 +81,7 @@ class Done:
     run: Run
     outcome: Outcome
     copies: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
 
     @property
     def code(self) -> int:
@@ -134,7 +135,8 @@ def enacted(job: Job, system: str, machine: Machine, how: How = How()) -> Done:
         TauError: it could not begin.
         Stopped: the same, since somebody asked for it.
     """
-    edge, docker = alone.edge(system, machine.environ), images.connect()
+    edge = alone.edge(system, machine.environ, machine.folder / "runs" / f"{system}-artifacts")
+    docker = images.connect()
     reap(docker, system, _of_nobody)
     now = datetime.now(UTC)
     run = tried_once(Run(str(ULID()), "", job, RunState.RUNNING, now, epoch=1, started_at=now))
@@ -157,7 +159,8 @@ def enacted(job: Job, system: str, machine: Machine, how: How = How()) -> Done:
         keeping.forget(docker, kept.copies)
         kept.copies.clear()
     keeping.forget_older_images(docker, system, job.lock, run.id)
-    return Done(run, outcome, tuple(kept.copies))
+    artifacts = leaving.written(outcome, edge.here, machine.folder / "artifacts" / system)
+    return Done(run, outcome, tuple(kept.copies), artifacts)
 
 
 def check_secrets(job: Job, given: alone.Given) -> None:

@@ -139,5 +139,7 @@ def tell(done: Done, took: str, say: Say) -> None:
         for image in built({str(index): step for index, step in enumerate(outcome.steps)}).values():
             name = f"{image.name}:r-{run.id.lower()}"
             say(f"image {name} stays until the next run; `docker rmi {name}` removes it")
+    for line in done.artifacts:
+        say(f"artifact {line}")
     for copy in done.copies:
         say(f"kept: `docker run --rm -it --entrypoint sh {copy}` gets into it, `docker rmi {copy}` removes it")

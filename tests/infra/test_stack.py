@@ -81,10 +81,11 @@ def test_every_bucket_is_encrypted_closed_to_the_public_and_reached_by_tls_alone
     assert PARAMETERS["PlainHttp"]["Default"] == "no"
 
 
-def test_logs_and_deliveries_expire_and_bundles_never_do():
+def test_logs_artifacts_and_deliveries_expire_and_bundles_never_do():
     rules = RESOURCES["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     assert {rule.get("Prefix"): rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule} == {
         "logs/": 90,
+        "artifacts/": 30,
         "deliveries/": 90,
     }
 
@@ -271,10 +272,14 @@ def test_only_looking_and_mailing_is_allowed_on_everything():
                 assert everywhere <= {"ses:SendEmail", "ses:SendRawEmail"}
 
 
-def test_the_ticker_deploys_with_the_rights_that_the_runner_deploys_with_and_makes_no_versions():
+def test_the_ticker_deploys_with_the_rights_that_the_runner_deploys_with_and_makes_no_versions_and_reads_no_logs():
     deploying = {statement["Sid"]: sorted(listed(statement["Action"])) for statement in managed("DeployPolicy")}
     ticking = {statement["Sid"]: sorted(listed(statement["Action"])) for statement in policy("ticker")}
     deploying["Versions"].remove("elasticbeanstalk:CreateApplicationVersion")
+    assert deploying.pop("Logs") == [
+        "elasticbeanstalk:RequestEnvironmentInfo",
+        "elasticbeanstalk:RetrieveEnvironmentInfo",
+    ]
     assert {sid: ticking.get(sid) for sid in deploying} == deploying
 
 

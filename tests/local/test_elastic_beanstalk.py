@@ -6,31 +6,26 @@ import http.client
 import io
 import json
 import shutil
-import stat
 import time
 import urllib.error
 import urllib.request
 import uuid
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-import boto3
 import docker
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from infra.local import eb_bundle
 from infra.local.eb_proxy import Address, Server
 from infra.local.elastic_beanstalk import ElasticBeanstalk
-from infra.local.emulator import REGION, Emulator
+from infra.local.emulator import REGION
 from infra.local.registry import Registry
+from tests.local.beanstalks import BUCKET, EngineNobodyAsks, bundle, client_at, page_of, pulled, s3_at
 
-BUCKET = "bundles"
-KEYS = {"region_name": REGION, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 PASSWORD = "s3cret:with:colons"
 BUSYBOX = Path("/usr/bin/busybox")
 HTTPD = 'CMD ["/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]'
@@ -38,39 +33,16 @@ BROKEN_SCRIPT = r"echo could not reach the database; printf '\\033[31mgiving up\
 BROKEN = f'CMD ["/busybox", "sh", "-c", "{BROKEN_SCRIPT}"]'
 
 
-class EngineNobodyAsks:
-    """Stands in for a Docker client where no container is run: it is asked for leftovers, and has none."""
-
-    class containers:  # noqa: N801 - the SDK's attribute
-        list = staticmethod(lambda **_: [])
-
-    class images:  # noqa: N801 - the SDK's attribute
-        list = staticmethod(lambda **_: [])
-
-
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
-    emulator = Emulator(tmp_path_factory.mktemp("s3"), "http://127.0.0.1:1")
-    try:
-        emulator.wait()
-        path_style = Config(s3={"addressing_style": "path"})
-        client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{emulator.port}", config=path_style, **KEYS)
-        client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    with s3_at(tmp_path_factory.mktemp("s3")) as client:
         yield client
-        client.close()
-    finally:
-        emulator.stop()
 
 
 @contextlib.contextmanager
 def client_of(service):
-    client = boto3.client(
-        "elasticbeanstalk", endpoint_url=service.start(), config=Config(retries={"total_max_attempts": 1}), **KEYS
-    )
-    try:
+    with client_at(service.start()) as client:
         yield client
-    finally:
-        client.close()
 
 
 @pytest.fixture
@@ -111,17 +83,6 @@ def containers_of(docker_client, system):
     return docker_client.containers.list(all=True, filters={"label": f"tau.system={system}"}, ignore_removed=True)
 
 
-def bundle(files, *, executable=()):
-    """A zip file as `git archive` makes it, with modes."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, content in files.items():
-            entry = zipfile.ZipInfo(name)
-            entry.external_attr = (stat.S_IFREG | (0o755 if name in executable else 0o644)) << 16
-            archive.writestr(entry, content)
-    return out.getvalue()
-
-
 def busybox(page, command=HTTPD, **dockerrun):
     """A bundle with a Dockerfile: busybox, and a page that it serves."""
     files = {
@@ -132,12 +93,6 @@ def busybox(page, command=HTTPD, **dockerrun):
     if dockerrun:
         files["Dockerrun.aws.json"] = json.dumps({"AWSEBDockerrunVersion": 1, **dockerrun})
     return bundle(files, executable={"busybox"})
-
-
-def pulled(image, **more):
-    """A bundle with nothing but Dockerrun.aws.json, which names an image."""
-    said = {"AWSEBDockerrunVersion": "1", "Image": {"Name": image}, "Ports": [{"ContainerPort": "8080"}], **more}
-    return bundle({"Dockerrun.aws.json": json.dumps(said)})
 
 
 def put_version(eb, s3, label, body, **more):
@@ -191,11 +146,6 @@ def until(look, holds, patience_s=10):
 def messages(eb, **more):
     """What the events say, oldest first."""
     return [event["Message"] for event in reversed(eb.describe_events(**more)["Events"])]
-
-
-def page_of(found, path="/"):
-    with urllib.request.urlopen(f"http://{found['CNAME']}{path}", timeout=10) as answer:
-        return answer.read().decode()
 
 
 def refusal(call, *args, **kwargs):
@@ -753,6 +703,34 @@ def test_a_dockerfile_that_fails_says_what_the_build_printed(live, s3):
     assert "Failed to build Docker image" in reason
     assert "no such module" in reason
     assert "returned a non-zero code: 7" in reason
+
+
+@pytest.mark.engine
+def test_a_compose_file_brings_up_several_containers_that_find_each_other(live, s3, docker_client, system):
+    fetch = "until /busybox wget -qO /www/index.html http://store:8080/; do /busybox sleep 0.1; done"
+    serve = "exec /busybox httpd -f -p 8080 -h /www"
+    start = f'CMD ["/busybox", "sh", "-c", "echo fetching; {fetch}; echo $GREETING >> /www/index.html; {serve}"]'
+    compose = {
+        "web": {"build": "./web", "ports": ["80:8080"], "env_file": ".env", "depends_on": ["store"]},
+        "store": {"build": {"context": "store"}, "volumes": ["./page:/www/index.html:ro", "kept:/kept"]},
+    }
+    files = {"docker-compose.yml": json.dumps({"services": compose}), "page": "from the bundle\n"}
+    for name, dockerfile in (("web", start), ("store", HTTPD)):
+        files |= {
+            f"{name}/busybox": BUSYBOX.read_bytes(),
+            f"{name}/www/index.html": f"from {name}\n",
+            f"{name}/Dockerfile": f"FROM scratch\nCOPY busybox /busybox\nCOPY www /www\n{dockerfile}\n",
+        }
+    put_version(live, s3, "v1", bundle(files, executable={"web/busybox", "store/busybox"}))
+    variable = {"Namespace": "aws:elasticbeanstalk:application:environment", "OptionName": "GREETING"}
+    found = create(live, VersionLabel="v1", OptionSettings=[{**variable, "Value": "hello"}])
+    assert (found["Health"], page_of(found)) == ("Green", "from the bundle\nhello\n")
+    assert len(containers_of(docker_client, system)) == 2
+    wanted = {"label": f"tau.system={system}"}
+    assert len(docker_client.networks.list(filters=wanted)) == 1
+    live.terminate_environment(EnvironmentName="crm-production")
+    wait(live, "environment_terminated")
+    assert (containers_of(docker_client, system), docker_client.networks.list(filters=wanted)) == ([], [])
 
 
 @pytest.mark.engine

@@ -1,6 +1,7 @@
 """The local cloud's one address: who gets which request, and what passes through it unchanged."""
 
 import http.client
+import json
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from infra.local.cloud import LocalCloud
 from infra.local.front import Front
+from tests.local.beanstalks import order
 
 pytestmark = pytest.mark.cloud
 
@@ -21,7 +23,9 @@ class FakeBeanstalk:
         self.asked = []
 
     def handle(self, method, path, headers, body):
-        self.asked.append((method, path, headers["content-type"], body))
+        self.asked.append((method, path, headers.get("content-type"), body))
+        if path.startswith("/_elasticbeanstalk/"):
+            return 200, {"Content-Type": "application/json"}, b"{}"
         answer = b"<R><DescribeApplicationsResult><Applications/></DescribeApplicationsResult></R>"
         return 200, {"Content-Type": "text/xml"}, answer
 
@@ -37,12 +41,18 @@ def cloud(tmp_path_factory, beanstalk):
         yield running
 
 
-@pytest.fixture(scope="module")
 def test_only_requests_signed_for_elastic_beanstalk_go_to_the_mounted_service(cloud, beanstalk):
     before = len(beanstalk.asked)
     assert cloud.client("elasticbeanstalk").describe_applications()["Applications"] == []
     cloud.client("sqs").list_queues()
     assert [body for *_, body in beanstalk.asked[before:]] == [b"Action=DescribeApplications&Version=2010-12-01"]
+
+
+def test_faults_of_elastic_beanstalk_are_ordered_at_the_same_address_unsigned(cloud, beanstalk):
+    order(cloud.url, "crm-production", fault="red")
+    method, path, _, body = beanstalk.asked[-1]
+    assert (method, path) == ("POST", "/_elasticbeanstalk/environments/crm-production/faults")
+    assert json.loads(body) == {"fault": "red"}
 
 
 def test_a_large_object_comes_back_as_it_went(cloud):

@@ -131,7 +131,14 @@ FAILED = result(
                     "still": {"TaskListTest::testATaskWithoutADateIsNeverOverdue": "8c01d2e" + "0" * 33},
                     "fixed": ["TaskTest::testATaskIsDone"],
                 },
-            }
+            },
+            "artifacts": {
+                "files": [
+                    {"name": "build/screens/overdue.png", "bytes": 48213, "key": f"artifacts/{RUN}/0001/001/001"},
+                    {"name": "/var/log/apache2/error.log", "bytes": 1210, "key": f"artifacts/{RUN}/0001/001/002"},
+                ],
+                "left_out": 1,
+            },
         },
     ),
 )
@@ -280,6 +287,7 @@ def hostile(text=HOSTILE_TEXT, state="failed"):
     failures = [{"name": text, "message": text}] * 12
     facts = {
         "tests": {"passed": 1, "failed": 12, "skipped": 0, "failures": failures},
+        "artifacts": {"files": [{"name": text, "bytes": 1, "key": text}] * 12},
         "pushed": [{"name": text, "digest": text}],
         "deployment": {"environment": text, "label": text, "url": "javascript:" + text, "previous_label": text},
     }

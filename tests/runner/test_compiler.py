@@ -127,6 +127,13 @@ def test_a_pipeline_is_compiled_with_its_defaults_written_out():
     }
 
 
+def test_what_may_be_a_submodule_is_compiled_where_it_is_said():
+    said = PIPELINE.replace(
+        "    steps:", "    submodules: [github.com/2pisoftware/lib, 'github.com/2pisoftware/*']\n    steps:"
+    )
+    assert form(said)["submodules"] == ["github.com/2pisoftware/lib", "github.com/2pisoftware/*"]
+
+
 def test_the_head_is_compiled_with_the_hash_of_the_source():
     out = compiled(HEAD + PIPELINE).form
     assert out["version"] == 1
@@ -376,6 +383,11 @@ def test_the_local_cloud_may_be_cloned_without_encryption():
         ("    steps:", "    map: {a: b}\n    steps:", "map: maps what the repository's captures catch"),
         ("    steps:", "    lock: '{x}'\n    steps:", "lock: {x} is not known"),
         ("    steps:", "    paths: [a]\n    steps:", "paths: unknown key"),
+        ("    steps:", "    submodules: []\n    steps:", "submodules: is empty"),
+        ("    steps:", "    submodules: [github.com]\n    steps:", "submodules[0]: expected forge/owner/name"),
+        ("    steps:", "    submodules: ['github.com/*/x']\n    steps:", "would let strangers in"),
+        ("    steps:", "    submodules: ['github.com/a/{x}']\n    steps:", "nothing is captured here"),
+        ("    steps:", "    submodules: [gitlab.com/a/b]\n    steps:", "is none of the forges"),
     ],
 )
 def test_a_wrong_pipeline_is_told_in_words(before, after, complaint):

@@ -156,3 +156,13 @@ def test_a_step_that_goes_on_is_shown_as_it_comes_under_one_line(edge, held, pac
     pace.plans[6] = lambda: end(edge, held)
     print_log(edge, held.id, pace, follow=True, part=ON_A_TERMINAL)
     assert capfdbinary.readouterr().out.decode() == "\x1b[1m── test (step 1 of 1)\x1b[0m\nfirst second\n\x1b[0m"
+
+
+def test_what_a_run_left_is_counted_below_its_log_with_the_command_that_fetches_it(edge, held, pace, capfdbinary):
+    files = [{"name": name, "bytes": 1_000_000, "key": "artifacts/x"} for name in "ab"]
+    result = StepResult("test", StepStatus.PASSED, NOW, NOW, facts={"artifacts": {"files": files}})
+    edge.store.finish_step(held, 0, result)
+    print_log(edge, held.id, pace, follow=False)
+    assert capfdbinary.readouterr().err.decode().splitlines()[1:] == [
+        f"[tau] 2 artifacts, 2.0 MB: tau artifacts {held.id} --to DIR"
+    ]

@@ -53,6 +53,10 @@ SHOWN = {
     "hex": RAW.hex().encode(),
     "HEX": RAW.hex().upper().encode(),
     "XML": html.escape(SECRET, quote=False).encode(),
+    "XML of JUnit": html.escape(SECRET).replace("&#x27;", "&apos;").encode(),
+    "XML of PHP": html.escape(SECRET).replace("&#x27;", "&#039;").encode(),
+    "XML of an attribute": html.escape(SECRET, quote=False).replace('"', "&quot;").encode(),
+    "HTML of Python": html.escape(SECRET).encode(),
     "repr": repr(SECRET).encode(),
 }
 

@@ -14,7 +14,9 @@ def test_of_a_plain_tree_there_is_nothing_to_say(tmp_path):
 
 def test_submodules_are_said_to_be_empty(tmp_path):
     (tmp_path / ".gitmodules").write_text('[submodule "s"]\n path = s\n')
-    assert list(remarks(tmp_path, NAME)) == [f"{NAME} has submodules, which are not fetched: their folders are empty"]
+    said = f"{NAME} has submodules, which are not fetched: their folders are empty (`submodules` allows them)"
+    assert list(remarks(tmp_path, NAME)) == [said]
+    assert list(remarks(tmp_path, NAME, submodules=True)) == []
 
 
 def test_files_in_lfs_are_said_to_be_pointers(tmp_path):

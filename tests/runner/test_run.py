@@ -4,14 +4,15 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.errors import BadConfig, LostClaim, NeedsAttention, NothingToDo, StepErrored, StepFailed
-from chalicelib.model import RunState, Step, StepStatus, WaitingFor
+from chalicelib.model import RunState, Source, Step, StepStatus, WaitingFor
 from runner import actions, runlog
 from runner.context import Park
 from runner.made import images_of
 from runner.run import Ended, Halted, Parked, enact
 from runner.stopping import Stopped, Stopping, Why
-from tests.installation import NOW, job, later
-from tests.running import Action, built, passed, queued, tools
+from runner.submodules import Submodules
+from tests.installation import NOW, event, job, later
+from tests.running import Action, Branch, built, passed, queued, tools
 
 
 class World:
@@ -513,6 +514,19 @@ def test_a_secret_that_a_step_was_given_stands_nowhere_in_what_is_kept_of_the_ru
     assert made.log().count("was printed by this step") == 1
 
 
+def test_an_action_can_look_for_what_nobody_may_read_in_what_it_keeps(world, edge):
+    edge.client("ssm").put_parameter(Name="/tau/test/secrets/chat", Value="s3cret-value", Type="SecureString")
+    seen = []
+
+    def look(context):
+        context.secret("chat")
+        seen.extend(name for name, _ in context.matcher().look(b"it is s3cret-value").secrets)
+        return passed("test")
+
+    world(Action("test", look)).enact()
+    assert seen == ["chat"]
+
+
 def test_an_error_that_nobody_foresaw_tells_no_secret_either(world, edge):
     edge.client("ssm").put_parameter(Name="/tau/test/secrets/chat", Value="s3cret-value", Type="SecureString")
 
@@ -522,6 +536,27 @@ def test_an_error_that_nobody_foresaw_tells_no_secret_either(world, edge):
     parked = world(Action("test", test)).enact()
     assert "s3cret" not in repr(parked)
     assert parked.park.reason.endswith("x***")
+
+
+@pytest.mark.parametrize(("fork", "laid"), [(False, True), (True, False)])
+def test_submodules_are_laid_as_the_job_allows_them_and_none_for_a_fork(world, fork, laid):
+    allowed = (Source("github.com", "2pisoftware/*", "https://github.com/{repository}"),)
+    asked, said = [], []
+
+    class Asked(Branch):
+        def submodules(self, source, commit, into, allowed, remaining_s, *, stopping):  # noqa: ARG002
+            asked.append((source.name, commit, into.name, allowed))
+            return Submodules()
+
+    def lay(context):
+        said.append(context.submodules("github.com/2pisoftware/cmfive", "2" * 40, context.folder / "tree"))
+        return passed("build")
+
+    made = world(Action("build", lay), job=job(Step("build", {}), submodules=allowed, event=event(fork=fork)))
+    made.tools = replace(made.tools, workspace=Asked(made.tools.workspace._folder))
+    assert made.enact().state is RunState.PASSED
+    assert asked == ([("github.com/2pisoftware/cmfive", "2" * 40, "tree", allowed)] if laid else [])
+    assert said == [Submodules() if laid else None]
 
 
 # --- the run before ---------------------------------------------------------------------------------

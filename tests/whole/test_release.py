@@ -100,6 +100,9 @@ def test_a_version_that_does_not_start_is_rolled_back_and_the_old_one_stays(inst
     assert installation.events("acme").count(STARTING) == 2
     (mail,) = installation.mails(sent.run)
     assert "rolled back" in " ".join(mail.text.split())
+    log = installation.tau("log", sent.run).stdout
+    assert "/var/log/eb-engine.log" in log
+    assert "log: Failed to run Docker container: " in mail.text
 
 
 @pytest.mark.usefixtures("live", "runner")

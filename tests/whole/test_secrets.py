@@ -24,8 +24,11 @@ printf '%s' "$TOKEN" | hexdump -ve '1/1 "%.2x"'
 echo
 env
 mkdir -p /results
+xml=$(printf '%s' "$TOKEN" | sed "s/&/\&amp;/g; s/'/\&apos;/g; s/\"/\&quot;/g")
 printf '<testsuite><testcase name="a"><failure message="401 for %s">in %s</failure></testcase></testsuite>' \
-    'c4nary/of+the=mine&amp;&apos;&quot;9f3b' 'c4nary/of+the=mine&amp;&apos;&quot;9f3b' > /results/one.xml
+    "$xml" "$xml" > /results/one.xml
+mkdir /shots
+echo '<script>alert(1)</script>' > /shots/page.html
 printf 'last words: %s\n' "$TOKEN"
 exit 1
 """
@@ -81,6 +84,7 @@ def kept(installation, told):
         "what the bucket says of it": repr([objects.metadata(key) for key in objects.keys(f"logs/{run.id}/")]).encode(),
         "records": repr(installation.items()).encode(),
         "mails": "".join(f"{mail.subject}{mail.text}{mail.html}" for mail in mails).encode(),
+        "artifacts": b"".join(objects.get(key) for key in objects.keys(f"artifacts/{run.id}/")),
         "journal": runner.log.read_bytes(),
         "command lines": b"\n".join(command_lines),
         "folder": b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file()),
@@ -105,6 +109,24 @@ def test_the_log_and_the_record_say_which_secret_it_was(installation, told):
     assert b"[tau] the secret canary was printed by this step" in log
     assert log.count(b"***") >= 6
     assert "401 for ***" in json.dumps(run.results["2"].facts["tests"])
+
+
+def test_an_artifact_in_which_it_stands_is_left_out_and_another_is_fetched_and_never_a_page(
+    installation, told, tmp_path
+):
+    run, _, _ = told
+    (key,) = installation.edge.objects.keys(f"artifacts/{run.id}/")
+    assert run.results["2"].facts["artifacts"] == {
+        "files": [{"name": "/shots/page.html", "bytes": 26, "key": key}],
+        "left_out": 1,
+    }
+    assert b"[tau] left out: /results/one.xml (" in kept(installation, told)["log"]
+    head = installation.edge.client("s3").head_object(Bucket=installation.edge.objects.bucket, Key=key)
+    assert (head["ContentType"], head["ContentDisposition"]) == ("text/plain; charset=utf-8", "attachment")
+    (mail,) = installation.mails(run.id)
+    assert f"tau artifacts {run.id} --to DIR" in mail.text
+    assert installation.tau("artifacts", run.id, "--to", str(tmp_path / "new")).returncode == 0
+    assert (tmp_path / "new/3-test/shots/page.html").read_text() == "<script>alert(1)</script>\n"
 
 
 def test_what_a_build_says_of_itself_decides_nothing_and_does_a_mail_no_harm(installation, told):

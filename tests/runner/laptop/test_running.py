@@ -34,7 +34,12 @@ pipelines:
     trigger: {{push: [develop]}}
     steps:
       - build: {{image: {image}}}
-      - test: {{command: [sh, -c, "echo it is $KEY"], secrets: {{KEY: hello-key}}, results: none, timeout: 2m}}
+      - test:
+          command: [sh, -c, "echo it is $KEY; echo $KEY > /bad.txt; echo seen > /good.txt"]
+          secrets: {{KEY: hello-key}}
+          results: none
+          timeout: 2m
+          artifacts: [/bad.txt, /good.txt]
 """
 
 
@@ -79,6 +84,30 @@ def test_a_tree_that_cannot_be_built_at_all_is_not_the_tests_verdict(sam):
     assert "errored in" in said
 
 
+def test_a_submodule_that_ci_yml_allows_is_in_the_image_at_its_commit(sam, githost):
+    pinned = githost.create("github.com", "2pisoftware/laptop-lib", {"word": "the pinned one"})
+    githost.commit("github.com", "2pisoftware/laptop-lib", "develop", {"word": "a later one"}, "Later")
+    form = CI_YML.format(registry="127.0.0.1:9", image=sam.image).replace(
+        "http://127.0.0.1:9/{repository}.git", githost.clone_template("github.com")
+    )
+    command = "submodules: [github.com/2pisoftware/laptop-*]\n    steps:"
+    form = form.replace("steps:", command).replace(
+        '[sh, -c, "echo it is $KEY', '[sh, -c, "cat /lib/word; echo it is $KEY'
+    )
+    sam.config.write_text(form)
+    sam.write("Dockerfile", (sam.copy / "Dockerfile").read_text() + "COPY lib /lib/\n")
+    sam.write(".gitmodules", '[submodule "x"]\n\tpath = lib\n\turl = git@github.com:2pisoftware/laptop-lib.git\n')
+    sam.git("add", "--all")
+    sam.git("update-index", "--add", "--cacheinfo", f"160000,{pinned},lib")
+    sam.git("commit", "--quiet", "-m", "With a submodule")
+    sam.git("clone", "--quiet", githost.url("github.com", "2pisoftware/laptop-lib"), "lib")
+    sam.git("-C", "lib", "checkout", "--quiet", pinned)
+    code, said = sam.run("secretive", TAU_SECRET_HELLO_KEY="correct horse battery")
+    assert code == 0, said
+    assert f"submodule lib of github.com/2pisoftware/hello: github.com/2pisoftware/laptop-lib at {pinned[:7]}" in said
+    assert "the pinned one" in said
+
+
 def test_a_secret_that_is_not_given_is_named_before_anything_begins(sam):
     code, said = sam.run("secretive")
     assert (code, said) == (
@@ -87,11 +116,16 @@ def test_a_secret_that_is_not_given_is_named_before_anything_begins(sam):
     )
 
 
-def test_a_secret_that_is_given_reaches_the_step_and_not_the_terminal(sam):
+def test_a_secret_that_is_given_reaches_the_step_and_neither_the_terminal_nor_what_is_kept(sam):
     code, said = sam.run("secretive", TAU_SECRET_HELLO_KEY="correct horse battery")
     assert code == 0, said
     assert "it is " in said
     assert "correct horse" not in said
+    # What it left lies on this machine, but for the file in which the secret stands.
+    assert "left out: /bad.txt (22 B): the secret hello-key stands in it" in said
+    (good,) = (sam.config.parent / "cache" / "artifacts").rglob("*.txt")
+    assert good.read_text() == "seen\n"
+    assert f"artifact {good}, 5 B" in said
 
 
 def test_ctrl_c_ends_it_within_5_s_and_leaves_nothing(sam, lab):

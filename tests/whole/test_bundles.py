@@ -1,4 +1,4 @@
-"""A client's site that Elastic Beanstalk builds itself, on an image of a registry with a password."""
+"""Bundles of the other kinds: a site that Elastic Beanstalk builds itself, and one of several services."""
 
 import io
 import json
@@ -52,3 +52,29 @@ def test_the_mail_and_tau_live_say_who_built_it(installation, live):
     (mail,) = installation.mails(run.id)
     assert said in " ".join(mail.text.split())
     assert said in installation.tau("live").stdout
+
+
+def test_the_services_of_a_compose_file_run_the_tested_image_of_a_registry_with_a_password(installation):
+    installation.runners(1)
+    installation.create_environment("composed")
+    compose = """
+services:
+  web:
+    image: 2pisoftware/composed:<TAG>
+    ports: ["80:80"]
+    env_file: .env
+    volumes: ["./extra:/www/extra"]
+"""
+    files = {"docker-compose.yml": compose, "Dockerrun.aws.json": '{"AWSEBDockerrunVersion": 3}', "extra/a": "b"}
+    run = installation.wait_for_end(installation.release("composed", "v1.0.0", files).run)
+    assert run.state is RunState.PASSED
+    assert "This is version v1.0.0." in installation.page("composed")
+    said = run.results["3"].facts["deployment"]
+    assert (said["built_from"], said["image"].partition("@")[2]) == (
+        None,
+        installation.digest("v1.0.0", "2pisoftware/composed"),
+    )
+    with zipfile.ZipFile(io.BytesIO(installation.edge.objects.get(f"bundles/composed/{said['label']}.zip"))) as bundle:
+        assert bundle.namelist() == ["Dockerrun.aws.json", "docker-compose.yml", "extra/a"]
+        assert f'image: "{said["image"]}"' in bundle.read("docker-compose.yml").decode()
+        assert json.loads(bundle.read("Dockerrun.aws.json"))["Authentication"]["bucket"]
