@@ -509,6 +509,7 @@ class Deployment:
         health: as it was when it was found live.
         repository: what it was made from, `forge/owner/name`, with `tag` (or branch) and `commit`.
         image: which image runs, by digest; `by`: who pushed.
+        built_from: what the image stands on, by digest, where Elastic Beanstalk builds it itself.
     """
 
     id: str
@@ -546,6 +547,7 @@ class Deployment:
     commit: str | None = None
     image: str | None = None
     by: str | None = None
+    built_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -572,3 +574,4 @@ class Live:
     image: str | None = None
     by: str | None = None
     good_label: str | None = None
+    built_from: str | None = None
