@@ -518,6 +518,7 @@ class Deployment:
         approvers: addresses of whom one has to approve it first, within `approve_within_s`.
         approved_by, refused_by: who did.
         asked: approver -> why the mail to him was not taken, or an empty text; `asking_at`: when somebody began to ask.
+        built_from: what the image stands on, by digest, where Elastic Beanstalk builds it itself.
     """
 
     id: str
@@ -564,6 +565,7 @@ class Deployment:
     refused_by: str | None = None
     asked: Mapping[str, str] = field(default_factory=dict)
     asking_at: datetime | None = None
+    built_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -590,3 +592,4 @@ class Live:
     image: str | None = None
     by: str | None = None
     good_label: str | None = None
+    built_from: str | None = None

@@ -21,6 +21,7 @@ from runner.imaging import images
 from runner.laptop.commands import COMMANDS as LAPTOP
 from runner.laptop.commands import ENVIRON, EXIT
 from runner.operating import COMMANDS
+from runner.packing import bundle
 from runner.planning import plan
 from runner.reconciling import reconcile
 from runner.retrieving import artifacts
@@ -96,6 +97,7 @@ for command in (
     *STARTING,
     *LAPTOP,
     artifacts,
+    bundle,
     explain,
     gc,
     images,

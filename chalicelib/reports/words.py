@@ -92,6 +92,14 @@ def size(size_bytes: int) -> str:
     return f"{value:.0f} {units[0]}" if whole else f"{value:.1f} {units[0]}"
 
 
+def limit(size_bytes: int) -> str:
+    """A number of bytes as ci.yml has it, where 1 KB is 1024 bytes: `64MB`, `2GB`, `1000B`."""
+    value, units = size_bytes, ["B", "KB", "MB", "GB"]
+    while value and value % 1024 == 0 and len(units) > 1:
+        value, units = value // 1024, units[1:]
+    return f"{value}{units[0]}"
+
+
 def commit(sha: str | None) -> str:
     """The seven characters of a commit that people use; `no commit` where there is none."""
     return clean(sha)[:7] if sha else "no commit"
@@ -101,6 +109,14 @@ def digest(text: str) -> str:
     """A digest as people compare it: `sha256:` and twelve characters."""
     kind, colon, value = clean(text).partition(":")
     return f"{kind}:{value[:12]}" if colon else kind[:12]
+
+
+def built_there(stands_on: str | None) -> str:
+    """That an image is not the one that was tested, and on what it stands; empty where it is that one."""
+    if not stands_on:
+        return ""
+    name, at, exact = stands_on.partition("@")
+    return f"built by Elastic Beanstalk from {clean(name)}" + (f" ({digest(exact)})" if at else "")
 
 
 def counted(number: int, noun: str) -> str:
