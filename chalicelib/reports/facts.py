@@ -67,6 +67,7 @@ class Deployed:
 
     Args:
         built_from: what its image stands on, where Elastic Beanstalk builds that itself; else empty.
+        note: on whose word it was deployed, or what went wrong on the way.
     """
 
     environment: str
@@ -74,6 +75,7 @@ class Deployed:
     url: str
     previous_label: str
     built_from: str = ""
+    note: str = ""
 
 
 def tests(steps: Iterable[StepResult]) -> Tests | None:
@@ -119,7 +121,7 @@ def deployment(steps: Iterable[StepResult]) -> Deployed | None:
     """The last step's that deployed: `facts["deployment"]`."""
     for facts in _all(steps, "deployment"):
         return Deployed(
-            *(_text(facts, name) for name in ("environment", "label", "url", "previous_label", "built_from"))
+            *(_text(facts, name) for name in ("environment", "label", "url", "previous_label", "built_from", "note"))
         )
     return None
 

@@ -112,3 +112,21 @@ def test_a_tag_that_fails_its_smoke_test_never_reaches_elastic_beanstalk(install
     assert (run.state, run.reason) == (RunState.FAILED, "the test command exited with 1")
     assert "This is version v1.0.0." in installation.page("acme")
     assert not any("v3.0.0" in str(label) for label in installation.versions("acme"))
+
+
+@pytest.mark.usefixtures("live", "runner")
+def test_the_last_good_version_is_brought_back_by_hand_and_its_people_hear_of_it(installation):
+    bad = installation.wait_for_end(installation.release("acme", "v4.0.0").run)
+    assert bad.state is RunState.PASSED, bad.reason
+    assert "This is version v4.0.0." in installation.page("acme")
+    said = installation.tau("rollback", "acme-production", "--by", "sam@laptop")
+    assert said.returncode == 0, said.stderr
+    run = installation.wait_for_end(said.stdout.split()[0])
+    assert (run.state, run.reason) == (RunState.PASSED, None)
+    assert "This is version v1.0.0." in installation.page("acme")
+    (mail,) = installation.mails(run.id)
+    assert mail.subject.startswith("passed: 2pisoftware/acme_deploy v1.0.0")
+    assert "instead of v4.0.0-" in " ".join(mail.text.split())
+    listed = installation.tau("deploys", "acme-production", "-n", "1").stdout.splitlines()[1]
+    assert "sam@laptop" in listed
+    assert "  instead of v4.0.0-" in listed
