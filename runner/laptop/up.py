@@ -15,7 +15,8 @@ from chalicelib.graph import TAU
 from chalicelib.model import Event, EventKind, Job, Notify, Provider, Source, Step
 from chalicelib.pinning import UNKNOWN
 from chalicelib.reports.words import clean
-from runner import actions, images
+from runner import actions, commands, images
+from runner.actions import test as testing
 from runner.laptop import alone, copies, jobs
 from runner.laptop.copies import Asked
 from runner.laptop.jobs import Trimmed
@@ -41,7 +42,7 @@ from runner.run import Ended, Halted
 
 _COMMAND = "tau up"
 # What a test has of its own, beside what every command's container has.
-_OF_TESTS = frozenset({"command", "results"})
+_OF_TESTS = testing.Settings.model_fields.keys() - commands.Limited.model_fields.keys()
 _OPEN = {"network": "internet"}
 
 

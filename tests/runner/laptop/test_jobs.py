@@ -8,8 +8,11 @@ from chalicelib.config import parse
 from chalicelib.errors import BadInput, NotThere
 from chalicelib.model import Step
 from chalicelib.starting import CannotStart, Wish
+from runner import commands
+from runner.actions import test as testing
 from runner.compiler import compile_text
 from runner.laptop import alone, jobs
+from runner.laptop.standing import Up
 from runner.laptop.up import to_stand
 
 CONFIG = """\
@@ -30,6 +33,7 @@ pipelines:
       - test:
           command: [run]
           results: none
+          artifacts: [/screens/*.png]
           timeout: 2m
           secrets: {KEY: app-key}
           services:
@@ -122,6 +126,18 @@ def test_what_the_first_test_is_of_is_built_and_stands_with_its_environment_and_
     )
     assert settings["network"] == "none"
     assert jobs.secrets(job) == {"app-key", "db-password"}
+
+
+def test_whatever_a_test_may_say_what_stands_can_read_what_is_left_of_it(config):
+    job = planned(config)
+    written = next(step for step in job.steps if step.action == "test").settings
+    every = {
+        name: field.get_default(call_default_factory=True) for name, field in testing.Settings.model_fields.items()
+    }
+    steps = [replace(step, settings={**every, **written}) if step.action == "test" else step for step in job.steps]
+    up = to_stand(replace(job, steps=tuple(steps))).job.steps[-1].settings
+    assert Up.model_validate(up).secrets == {"KEY": "app-key"}
+    assert up.keys() == commands.Limited.model_fields.keys()
 
 
 def test_an_image_that_is_not_tested_stands_alone_with_a_way_out(config):
