@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from chalicelib.model import Run
 from runner.building import seconds
@@ -57,9 +58,8 @@ def run_here(asked: Asked, wanted: Wanted, machine: Machine) -> int:
         system = system_of(copy.folder, asked.wish.pipeline)
         with only_one(machine.folder, system, _COMMAND):
             given = alone.Given(machine.environ)
-            trimmed = copies.job_of(
-                asked, copy, lambda job: jobs.trimmed(job, wanted.effects), stand_ins, given, machine.say
-            )
+            trim = partial(jobs.trimmed, wanted=wanted.effects)
+            trimmed = copies.job_of(asked, copy, trim, stand_ins, given, machine.say, whose=system)
             _say_left_out(trimmed, machine.say)
             return enacted(trimmed.job, system, machine, How(keep=wanted.keep))
 

@@ -81,19 +81,23 @@ class StandIns:
         )
         return Copy(folder, _line(ref) if ref.ok else None, owner_and_name(_line(address)) if address.ok else None)
 
-    def snapshot(self, copy: Copy, refs: Iterable[str]) -> Snapshot:
+    def snapshot(self, copy: Copy, refs: Iterable[str], whose: str = "") -> Snapshot:
         """Everything in a working copy that git does not ignore, as a commit that HEAD and these refs stand at.
 
         Where that is what was committed it is that very commit. Index and objects of the working copy stay as they are.
+
+        Args:
+            whose: what tells this stand-in from others of the same copy, which may stand for it as it was before.
         """
-        bare = self._bare(str(copy.folder))
-        objects = _line(self._must(git.place_of(copy.folder, "objects")))
-        (bare / "objects" / "info" / "alternates").write_text(f"{objects}\n")
+        shared = self._bare(str(copy.folder))
+        _borrow(shared, Path(_line(self._must(git.place_of(copy.folder, "objects")))))
+        bare = self._bare(f"{whose} {copy.folder}")
+        _borrow(bare, shared / "objects")
         shallow = Path(_line(self._must(git.place_of(copy.folder, "shallow"))))
         (bare / "shallow").unlink(missing_ok=True)
         if shallow.is_file():
             shutil.copy(shallow, bare / "shallow")
-        made = self._commit(copy, bare)
+        made = self._commit(copy, shared)
         self._point(bare, dict.fromkeys(("HEAD", *refs), made.commit))
         return replace(made, address=_address(bare))
 
@@ -137,7 +141,7 @@ class StandIns:
                 self._fetch_commit(shared, source, ref, commit)
             at[ref] = commit
         bare = self._bare(f"{whose} {source.clone}")
-        (bare / "objects" / "info" / "alternates").write_text(f"{(shared / 'objects').absolute()}\n")
+        _borrow(bare, shared / "objects")
         self._point(bare, at)
         return _address(bare)
 
@@ -214,6 +218,14 @@ def owner_and_name(address: str) -> str | None:
     """`owner/name` of an address to clone from: the last two parts of its path."""
     parts = address.removesuffix("/").removesuffix(".git").replace(":", "/").split("/")
     return "/".join(parts[-2:]) if len(parts) > 1 and all(parts[-2:]) else None
+
+
+def _borrow(bare: Path, objects: Path) -> None:
+    """A repository has the objects that lie there, as if they were its own."""
+    file, line = bare / "objects" / "info" / "alternates", f"{objects.absolute()}\n"
+    # Another process may read it just now, and never finds it empty.
+    if not file.is_file() or file.read_text() != line:
+        file.write_text(line)
 
 
 def _kept(ref: str) -> str:

@@ -82,7 +82,8 @@ def _of_copy(asked: Asked, machine: Machine, how: How) -> Done:
     system = system_of(copy.folder, asked.wish.pipeline, WORD)
     with only_one(machine.folder, system, _COMMAND):
         given = alone.Given(machine.environ)
-        return enacted(copies.job_of(asked, copy, to_stand, stand_ins, given, machine.say).job, system, machine, how)
+        trimmed = copies.job_of(asked, copy, to_stand, stand_ins, given, machine.say, whose=system)
+        return enacted(trimmed.job, system, machine, how)
 
 
 def _of_image(asked: Asked, machine: Machine, how: How) -> Done:
