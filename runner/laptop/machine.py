@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import IO
 
 from ulid import ULID
 
@@ -24,6 +23,7 @@ from runner import actions, builders, images
 from runner.capping import Capped
 from runner.handed import Handed
 from runner.laptop import alone, jobs, keeping, leaving
+from runner.laptop.outlet import Output
 from runner.laptop.screen import Screen
 from runner.leftovers import reap
 from runner.pace import Real
@@ -52,7 +52,7 @@ class Machine:
 
     folder: Path
     environ: Mapping[str, str]
-    output: IO[bytes]
+    output: Output
     say: Say
     stopping: Stopping = field(default_factory=Stopping)
 

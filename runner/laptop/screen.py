@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
+from typing import Any
 
 from chalicelib.model import StepResult, StepStatus
 from chalicelib.objects import Objects
 from chalicelib.reports.words import size
 from runner.building import seconds
 from runner.capping import PREFIX, Capped
+from runner.laptop.outlet import Output
 from runner.pace import Flag, Real
 from runner.runlog import StepLog
 
@@ -21,7 +22,7 @@ _MOST_FAILURES = 20
 class Terminal(Objects):
     """Where the pieces of a log go instead of a bucket."""
 
-    def __init__(self, output: IO[bytes]) -> None:
+    def __init__(self, output: Output) -> None:
         self._output = output
 
     def put_once(self, key: str, body: bytes, metadata: Mapping[str, str] | None = None) -> bool:
@@ -84,7 +85,7 @@ class Screen:
         capped: how much of each is printed.
     """
 
-    def __init__(self, output: IO[bytes], capped: Callable[[], Capped] = Capped) -> None:
+    def __init__(self, output: Output, capped: Callable[[], Capped] = Capped) -> None:
         self._terminal = Terminal(output)
         self._capped = capped
         self._open: StepLog | None = None
