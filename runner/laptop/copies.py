@@ -12,6 +12,7 @@ from chalicelib import pinning, starts
 from chalicelib.config import Config
 from chalicelib.errors import BadInput
 from chalicelib.model import Job
+from chalicelib.reports.words import clean
 from chalicelib.starting import Wish
 from runner.laptop import alone, jobs
 from runner.laptop.jobs import Trimmed
@@ -64,6 +65,8 @@ def job_of(
     job = jobs.at(pinning.with_commit(jobs.readable(planned, given.has), snapshot.commit), addresses)
     state = "with what is not committed" if snapshot.dirty else "as it was committed"
     say(f"{job.pipeline}: {copy.folder} {state}, {snapshot.commit[:7]}, as {job.event.ref or 'the default branch'}")
+    for path in snapshot.unfinished:
+        say(f"what is not committed in {clean(path)} is left out: it is a repository of its own")
     return replace(trimmed, job=job)
 
 

@@ -6,6 +6,7 @@ A run then checks out, checks and archives as it does on a code server: all that
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,8 @@ from runner import shell
 from runner.laptop import git_words as git
 from runner.stopping import Stopping
 
+# A repository inside another; a tree holds its commit and no file of it.
+_REPOSITORY = b"160000 "
 _LOCAL_S = 300
 _FETCH_S = 900
 
@@ -44,11 +47,13 @@ class Snapshot:
     Args:
         dirty: it is not what was committed.
         address: where it can be fetched from.
+        unfinished: the repositories inside of it that have something uncommitted, which is not in it.
     """
 
     commit: str
     dirty: bool
     address: str = ""
+    unfinished: tuple[str, ...] = ()
 
 
 class StandIns:
@@ -99,7 +104,7 @@ class StandIns:
             shutil.copy(shallow, bare / "shallow")
         made = self._commit(copy, shared)
         self._point(bare, dict.fromkeys(("HEAD", *refs), made.commit))
-        return replace(made, address=_address(bare))
+        return replace(made, address=_address(bare), unfinished=self._unfinished(copy, bare, made.commit))
 
     def fetched(self, source: Source, refs: Iterable[str]) -> str:
         """Fetch what stands on these refs (or HEAD) at the forge now; where it can be fetched from.
@@ -184,6 +189,16 @@ class StandIns:
                 return Snapshot(commit, dirty=False)
             made = self._must(self._make(copy, tree, ("-p", commit)), git.dated(env, seconds))
             return Snapshot(_line(made), dirty=True)
+
+    def _unfinished(self, copy: Copy, bare: Path, commit: str) -> tuple[str, ...]:
+        listed = self._must(git.entries(bare, commit)).stdout.split(b"\0")
+        inside = (os.fsdecode(line.partition(b"\t")[2]) for line in listed if line.startswith(_REPOSITORY))
+        return tuple(
+            path
+            for path in inside
+            # Without one of its own, git would answer of the copy.
+            if (copy.folder / path / ".git").exists() and self._run(git.uncommitted(copy.folder / path)).stdout
+        )
 
     def _make(self, copy: Copy, tree: str, parents: tuple[str, ...]) -> tuple[str, ...]:
         return git.in_copy(copy.folder, "commit-tree", tree, *parents, "-m", "The working copy, for tau run")
