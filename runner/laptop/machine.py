@@ -23,6 +23,7 @@ from runner import actions, builders, images
 from runner.capping import Capped
 from runner.handed import Handed
 from runner.laptop import alone, jobs, keeping, leaving
+from runner.laptop.git_words import quiet
 from runner.laptop.outlet import Output
 from runner.laptop.screen import Screen
 from runner.leftovers import reap
@@ -144,7 +145,7 @@ def enacted(job: Job, system: str, machine: Machine, how: How = How()) -> Done:
     screen, handed = Screen(machine.output, how.capped), Handed()
     tools = Tools(
         edge,
-        Workspace(machine.folder, handed.listening(edge.secrets.get), machine.environ),
+        Workspace(machine.folder, handed.listening(edge.secrets.get), machine.environ, person=quiet(machine.environ)),
         kept if how.keep else docker,
         socket.gethostname(),
         action=how.action,
