@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from chalicelib.model import Run
+from chalicelib.reports.words import clean
 from runner.building import seconds
 from runner.laptop import alone, copies, jobs, repeating
 from runner.laptop.copies import Asked
@@ -30,6 +31,7 @@ from runner.made import built
 from runner.run import Ended, Halted, Parked
 
 _COMMAND = "tau run"
+_MOST_SHOWN = 500
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,13 @@ def tell(done: Done, took: str, say: Say) -> None:
     """What came of a run, and what stays of it."""
     outcome, run = done.outcome, done.run
     if isinstance(outcome, Halted):
-        say(f"stopped after {took}{f': {outcome.note}' if outcome.note else ''}")
+        say(f"stopped after {took}{_why(outcome.note)}")
     if isinstance(outcome, Parked):
-        say(f"errored: {outcome.park.reason}")
+        say(f"errored{_why(outcome.park.reason)}")
     if isinstance(outcome, Ended):
         for line in summary(outcome.steps):
             say(line)
-        say(f"{outcome.state} in {took}{f': {outcome.reason}' if outcome.reason else ''}")
+        say(f"{outcome.state} in {took}{_why(outcome.reason)}")
         for image in built({str(index): step for index, step in enumerate(outcome.steps)}).values():
             name = f"{image.name}:r-{run.id.lower()}"
             say(f"image {name} stays until the next run; `docker rmi {name}` removes it")
@@ -143,3 +145,7 @@ def tell(done: Done, took: str, say: Say) -> None:
         say(f"artifact {line}")
     for copy in done.copies:
         say(f"kept: `docker run --rm -it --entrypoint sh {copy}` gets into it, `docker rmi {copy}` removes it")
+
+
+def _why(reason: str | None) -> str:
+    return f": {clean(reason, _MOST_SHOWN)}" if reason else ""

@@ -7,16 +7,18 @@ from typing import Any
 
 from chalicelib.model import StepResult, StepStatus
 from chalicelib.objects import Objects
-from chalicelib.reports.words import size
+from chalicelib.reports.words import clean, clean_lines, size
 from runner.building import seconds
 from runner.capping import PREFIX, Capped
 from runner.laptop.outlet import Output
 from runner.pace import Flag, Real
 from runner.runlog import StepLog
+from runner.terminal import harmless_line
 
 _SOON_S = 0.2
 _MARKS = {StepStatus.PASSED: "ok", StepStatus.SKIPPED: "--"}
 _MOST_FAILURES = 20
+_MOST_SHOWN = 500
 
 
 class Terminal(Objects):
@@ -103,7 +105,7 @@ class Screen:
 
 
 def summary(steps: tuple[StepResult, ...]) -> Iterator[str]:
-    """What came of each step, with the lines that show why."""
+    """What came of each step, with the lines that show why: whoever wrote those, none passes for one of ours."""
     for step in steps:
         mark = _MARKS.get(step.status, "!!")
         took = (
@@ -112,12 +114,15 @@ def summary(steps: tuple[StepResult, ...]) -> Iterator[str]:
             else f" in {seconds((step.ended_at - step.started_at).total_seconds())}"
         )
         yield f"{mark} {step.action:<10} {step.status}{took}{_counts(step.facts)}"
-        if step.reason:
-            yield f"   {step.reason}"
+        for line in clean_lines(step.reason or "", limit=_MOST_SHOWN):
+            yield f"   {line}"
         for failure in step.facts.get("tests", {}).get("failures", ())[:_MOST_FAILURES]:
-            yield f"   {failure['name']}: {failure['message']}"
+            first, *more = clean_lines(failure["message"], limit=_MOST_SHOWN) or ("",)
+            yield f"   {clean(failure['name'], _MOST_SHOWN)}: {first}"
+            for line in more:
+                yield f"     {line}"
         for line in step.lines:
-            yield f"   | {line}"
+            yield f"   | {harmless_line(line)}"
 
 
 def _counts(facts: Mapping[str, Any]) -> str:
