@@ -39,7 +39,7 @@ class Standing:
 
     Args:
         called: what it is called for whoever started it.
-        wishes: the ports that were chosen for it and its services.
+        wishes: the ports that were chosen for it and its services; see `ports.check`.
     """
 
     Settings = Up
@@ -58,7 +58,6 @@ class Standing:
             StepErrored: a chosen port is taken; or the engine or a registry does not do its part.
             Stopped: somebody asks for it.
         """
-        ports.check(self._wishes, settings.services)
         image = _fetched(settings.fetched, context) if settings.fetched else context.image(settings.image)
         secrets = commands.secrets_of(settings, context)
         with (
