@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from chalicelib.errors import StepErrored, StepFailed
-from chalicelib.reports.words import size
+from chalicelib.reports.words import limit
 from runner import bases, commands, containers, images
 from runner.aside import aside, settled
 from runner.context import Context, Image
@@ -103,7 +103,7 @@ class Standing:
         with images.answering():
             state = context.docker.api.inspect_container(made.container)["State"]
             if state.get("OOMKilled"):
-                return f"{self._called} ran out of memory (limit {size(settings.memory)})"
+                return f"{self._called} ran out of memory (limit {limit(settings.memory)})"
             return f"{self._called} has ended by itself, with exit code {code.result()}"
 
 
