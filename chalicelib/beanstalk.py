@@ -9,6 +9,7 @@ from chalicelib import rollback
 from chalicelib.environment import (
     BAD,
     HEALTH_GRACE,
+    LONGEST_PAUSE,
     LOOK_EVERY,
     LOST_AFTER,
     Call,
@@ -30,7 +31,7 @@ def advance(record: Deployment, seen: Seen, now: datetime) -> Next:
     """
     if record.state in DEPLOYMENT_ENDS:
         return record, None
-    moved, call = _look(replace(record, reason=None), seen, now)
+    moved, call = _look(replace(record, reason=None, unseen=0), seen, now)
     if call is None and moved.state not in DEPLOYMENT_ENDS and now >= moved.deadline_at:
         moved, call = _give_up(moved, seen, now)
     return _due(moved, now), call
@@ -69,11 +70,20 @@ def failed(record: Deployment, reason: str, now: datetime, *, ours: bool = False
     return _due(replace(_fail(record, reason), ours=ours), now)
 
 
-def delayed(record: Deployment, reason: str, now: datetime, *, ours: bool = False) -> Deployment:
+def delayed(record: Deployment, reason: str, now: datetime) -> Deployment:
     """Nothing can be decided now; the deadline runs on."""
     if now >= record.deadline_at:
-        return failed(record, f"{_waited(record)}: {reason}", now, ours=ours)
+        return failed(record, f"{_waited(record)}: {reason}", now)
     return _due(replace(record, reason=reason), now + LOOK_EVERY)
+
+
+def unseen(record: Deployment, reason: str, now: datetime) -> Deployment:
+    """Elastic Beanstalk did not say how it stands: it is asked again after a pause that doubles."""
+    if now >= record.deadline_at:
+        return failed(record, f"{_waited(record)}: {reason}", now, ours=True)
+    pause = min(LOOK_EVERY * 2 ** (record.unseen + 1), LONGEST_PAUSE, max(record.deadline_at - now, LOOK_EVERY))
+    again = replace(record, reason=reason, unseen=record.unseen + 1, number=record.number + 1)
+    return replace(again, due_at=now + pause)
 
 
 def live(record: Deployment, now: datetime) -> Live:

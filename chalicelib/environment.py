@@ -9,6 +9,8 @@ from enum import StrEnum
 
 LOOK_EVERY = timedelta(seconds=5)
 """How soon somebody looks again while a deployment is under way."""
+LONGEST_PAUSE = timedelta(seconds=60)
+"""Where Elastic Beanstalk does not answer, or not so often, somebody asks again after so long at the latest."""
 LOST_AFTER = timedelta(seconds=30)
 """An update that shows no trace after so long was never begun: longer than one call may take."""
 HEALTH_GRACE = timedelta(seconds=60)

@@ -509,6 +509,7 @@ class Deployment:
         health: as it was when it was found live.
         repository: what it was made from, `forge/owner/name`, with `tag` (or branch) and `commit`.
         image: which image runs, by digest; `by`: who pushed.
+        unseen: how many looks at Elastic Beanstalk in a row were refused or not answered.
     """
 
     id: str
@@ -546,6 +547,7 @@ class Deployment:
     commit: str | None = None
     image: str | None = None
     by: str | None = None
+    unseen: int = 0
 
 
 @dataclass(frozen=True)

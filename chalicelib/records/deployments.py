@@ -59,7 +59,10 @@ class DeploymentRecords:
         Args:
             live: what it leaves live, written with it.
         """
-        fields = {**_fields(new), "number": old.number + 1}
+        # At this number the item is what was read: the rest of it need not be sent again.
+        before = _fields(old)
+        fields = {name: value for name, value in _fields(new).items() if value != before[name]}
+        fields["number"] = old.number + 1
         change = Change(
             _place(old.id),
             when=Attr("number").eq(old.number),

@@ -16,11 +16,11 @@ import pydantic
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import beanstalk
-from chalicelib.deployer import notices_of
 from chalicelib.environment import Notice, since
 from chalicelib.errors import NeedsAttention, Outrun, StepErrored, StepFailed
 from chalicelib.fit import Sink, fit
 from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
+from chalicelib.seeing import notices_of
 from runner import bundle, eb_logs
 from runner.context import Context, Park
 from runner.fields import Duration, ImageName, Name
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 NEEDS_IMAGE = False
 DOES = ("deploy {application} to {environment}", "in {region}")
 
-# The end wakes the run; in between it only fetches the newest events into its log.
+# The end wakes the run; in between it only fetches the newest events into its log: more rarely the longer it takes.
 _LOOK_AGAIN = timedelta(seconds=20)
+_LOOK_AGAIN_AT_LAST = timedelta(minutes=5)
 _LABEL_LENGTH = 100
 _DESCRIPTION_LENGTH = 200
 _NAME_LENGTHS = range(4, 41)
@@ -93,7 +94,8 @@ def deployment_id(context: Context) -> str:
 
 def parked(record: Deployment, context: Context) -> Park:
     reason = record.reason or f"Elastic Beanstalk brings {record.label} to {record.environment}"
-    return Park(WaitingFor.ENVIRONMENT, context.now() + _LOOK_AGAIN, reason)
+    pause = min(max(context.now() - record.created_at, _LOOK_AGAIN), _LOOK_AGAIN_AT_LAST)
+    return Park(WaitingFor.ENVIRONMENT, context.now() + pause, reason)
 
 
 def facts_of(record: Deployment, image: str) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
-from chalicelib.deployer import advance_deployment
+from chalicelib.deployer import advance_deployments
 from chalicelib.model import DEPLOYMENT_ENDS, Result, RunState, Source, Step
 from chalicelib.reports.columns import BAR
 from chalicelib.reports.email import Console, recipients, render
@@ -157,7 +157,7 @@ class World:
             one[1](self)
         for due in self.edge.store.due(self.time.now()):
             if "." in due.id:
-                advance_deployment(due.id, edge=self.edge, now=self.time.now())
+                advance_deployments([due.id], edge=self.edge, now=self.time.now())
         self.time.pass_(seconds)
 
     # --- what is seen -----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from pydantic import ValidationError
 
-from chalicelib.deployer import advance_deployment
+from chalicelib.deployer import advance_deployments
 from chalicelib.errors import MissingSecret, NeedsAttention, Outrun, StepErrored, StepFailed
 from chalicelib.model import DeploymentState, Source, StepStatus, WaitingFor
 from runner.actions.deploy_eb import Settings, run
@@ -134,7 +134,7 @@ class World:
         for _ in range(0, seconds, 5):
             for due in self.edge.store.due(self.clock()):
                 edge = replace(self.edge, client=self.client, now=self.clock)
-                advance_deployment(due.id, edge=edge, now=self.clock())
+                advance_deployments([due.id], edge=edge, now=self.clock())
             self.clock.pass_(5)
 
     def bundle(self):
