@@ -105,6 +105,7 @@ def live(record: Deployment, now: datetime) -> Live:
         image=record.image,
         by=record.by,
         good_label=before,
+        built_from=record.built_from,
     )
 
 

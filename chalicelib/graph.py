@@ -21,13 +21,14 @@ class Base:
     Args:
         registry: host; `docker.io` where the line names none.
         name, tag: without the host. `tag` is None where the line pins a digest: that never moves.
-        digest: its manifest's there, or the image's id in the engine where no registry knows it.
+        digest: its manifest's there, or the image's id in the engine where no registry knows it: then it is `local`.
     """
 
     registry: str
     name: str
     tag: str | None
     digest: str
+    local: bool = False
 
     @property
     def named(self) -> str:

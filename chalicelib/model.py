@@ -510,6 +510,7 @@ class Deployment:
         repository: what it was made from, `forge/owner/name`, with `tag` (or branch) and `commit`.
         image: which image runs, by digest; `by`: who pushed.
         unseen: how many looks at Elastic Beanstalk in a row were refused or not answered.
+        built_from: what the image stands on, by digest, where Elastic Beanstalk builds it itself.
     """
 
     id: str
@@ -548,6 +549,7 @@ class Deployment:
     image: str | None = None
     by: str | None = None
     unseen: int = 0
+    built_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -574,3 +576,4 @@ class Live:
     image: str | None = None
     by: str | None = None
     good_label: str | None = None
+    built_from: str | None = None

@@ -12,22 +12,13 @@ from chalicelib.graph import Base
 from runner import images, streams
 from runner.context import Context
 from runner.dockerfiles import bases, standing_on
+from runner.image_names import host_of, parts, plain, split
 from runner.registry import credentials
 from runner.registry_trouble import trouble
 
-HUB = "docker.io"
 _NOT_THERE = ("not found", "manifest unknown")
 # What a registry answers where it never had the repository, or has it no more.
 _NEVER_THERE = ("repository does not exist", "name unknown")
-
-
-def host_of(image: str) -> str:
-    """The registry that an image's name means, as the engine reads it.
-
-    Source: https://github.com/distribution/reference/blob/main/normalize.go (splitDockerDomain)
-    """
-    first, slash, _ = image.partition("/")
-    return first if slash and (set(first) & {".", ":"} or first == "localhost") else HUB
 
 
 def as_then(dockerfile: str, args: Mapping[str, str], then: Iterable[Base], context: Context) -> str:
@@ -41,13 +32,14 @@ def as_then(dockerfile: str, args: Mapping[str, str], then: Iterable[Base], cont
     Raises:
         StepErrored: a registry does not answer, or refuses us.
     """
-    known = {(base.registry, base.name, base.tag): base.digest for base in then if base.tag}
+    known: dict[tuple[str, str, str | None], str] = {
+        (base.registry, base.name, base.tag): base.digest for base in then if base.tag
+    }
     others: dict[str, str] = {}
     for image in bases(dockerfile, args):
-        host, (name, tag) = host_of(image), _split(image)
-        digest = known.get((host, _without_host(name, host), tag))
-        if digest and _had(f"{name}@{digest}", image, digest, context):
-            others[image] = f"{name}@{digest}"
+        digest, pinned = known.get(parts(image)), split(image)[0]
+        if digest and _had(f"{pinned}@{digest}", image, digest, context):
+            others[image] = f"{pinned}@{digest}"
     return standing_on(dockerfile, args, others)
 
 
@@ -55,7 +47,7 @@ def _had(pinned: str, image: str, digest: str, context: Context) -> bool:
     """Whether the engine has an image by its digest now; not asked for where its name still means it without any."""
     if images.has(context.docker, pinned):
         return True
-    now = resolved(image, context)
+    now = resolved(image, context.docker)
     if now and now.digest == digest:
         return False  # it never was in a registry, and lies in this engine
     said = _pulled(pinned, context)
@@ -90,7 +82,7 @@ def refresh(
         elif everything and not images.has(context.docker, image):
             # What is wrong with it, the build will say: it asks once more.
             _pulled(image, context)
-    return tuple(found for image in named if (found := resolved(image, context)))
+    return tuple(found for image in named if (found := resolved(image, context.docker)))
 
 
 def built_on(dockerfile: str, args: Mapping[str, str], before: Iterable[Base], context: Context) -> tuple[Base, ...]:
@@ -100,36 +92,28 @@ def built_on(dockerfile: str, args: Mapping[str, str], before: Iterable[Base], c
         before: as they were right before: a tag may have moved since. The others were fetched by the build.
     """
     known = {(base.registry, base.name, base.tag): base for base in before}
-    found = (resolved(image, context) for image in bases(dockerfile, args))
+    found = (resolved(image, context.docker) for image in bases(dockerfile, args))
     return tuple(known.get((base.registry, base.name, base.tag), base) for base in found if base)
 
 
-def resolved(image: str, context: Context) -> Base | None:
+def resolved(image: str, docker: Any) -> Base | None:
     """What a FROM line means in this engine; None where it is not there.
 
     It is its manifest's digest in the registry that the line names, or its id where it was never there.
     """
     with images.answering():
         try:
-            inspected = context.docker.api.inspect_image(image)
+            inspected = docker.api.inspect_image(image)
         except APIError as error:
             if error.is_client_error():
                 return None  # it is not there, or no name that the engine reads
             raise
-    host, (name, tag) = host_of(image), _split(image)
-    plain = _without_host(name, host)
+    host, name, tag = parts(image)
     digests = (one.partition("@") for one in inspected.get("RepoDigests") or ())
     # The engine leaves Docker Hub out, and its `library/` too. https://github.com/distribution/reference#FamiliarName
-    known = {
-        (host_of(repository), _without_host(repository, host_of(repository))): digest
-        for repository, _, digest in digests
-    }
-    digest = known.get((host, plain), str(inspected["Id"]))
-    return Base(host, plain, None if "@" in image else tag, digest)
-
-
-def _without_host(name: str, host: str) -> str:
-    return name.removeprefix(f"{host}/").removeprefix("library/" if host == HUB else "")
+    known = {(host_of(repository), plain(repository)): digest for repository, _, digest in digests}
+    digest = known.get((host, name))
+    return Base(host, name, tag, digest or str(inspected["Id"]), local=digest is None)
 
 
 def fetch(image: str, context: Context) -> str:
@@ -155,7 +139,7 @@ def _pulled(image: str, context: Context) -> str | None:
     """Fetch an image; what the engine complained of, or None when it has it now."""
     secret = context.job.registries.get(host_of(image))
     login = credentials(context.secret(secret), secret).auth_config() if secret else None
-    name, tag = _split(image)
+    name, tag = split(image)
     return _said(name, tag, login, context)
 
 
@@ -186,12 +170,3 @@ def _said(name: str, tag: str, login: Mapping[str, str] | None, context: Context
         except APIError as error:
             return str(error.explanation or error)
     return next(iter(said), None)
-
-
-def _split(image: str) -> tuple[str, str]:
-    name, at, digest = image.partition("@")
-    if at:
-        # A tag beside a digest says nothing more.
-        return (name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name), digest
-    head, colon, tag = image.rpartition(":")
-    return (head, tag) if colon and "/" not in tag else (image, "latest")

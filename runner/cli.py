@@ -20,6 +20,7 @@ from runner.imaging import images
 from runner.laptop.commands import COMMANDS as LAPTOP
 from runner.laptop.commands import ENVIRON, EXIT
 from runner.operating import COMMANDS
+from runner.packing import bundle
 from runner.planning import plan
 from runner.reconciling import reconcile
 from runner.retrieving import artifacts
@@ -89,7 +90,21 @@ def main(context: click.Context) -> None:
     context.meta[ENVIRON] = os.environ
 
 
-for command in (*COMMANDS, *STARTING, *LAPTOP, artifacts, explain, gc, images, init, plan, reconcile, schema, zones):
+for command in (
+    *COMMANDS,
+    *STARTING,
+    *LAPTOP,
+    artifacts,
+    bundle,
+    explain,
+    gc,
+    images,
+    init,
+    plan,
+    reconcile,
+    schema,
+    zones,
+):
     main.add_command(command)
 
 

@@ -98,6 +98,7 @@ class Context:
         submodules: `submodules("forge/owner/name", commit, into)` -> those of a commit that was checked out there, laid
             into its tree; None = this run may have none.
         archive: `archive("forge/owner/name", commit)` -> the tree as tar, of a commit that was checked out.
+        ignored: `ignored("forge/owner/name", commit, rules)` -> the files that rules as in a .gitignore name.
         images: by ci.yml name, what earlier steps of this run made.
         labels: what every Docker object of this step must carry.
         secret: value of a secret that ci.yml names for this.
@@ -136,6 +137,7 @@ class Context:
     so_far: tuple[StepResult, ...] = ()
     operators: Operators = field(default_factory=Operators)
     before: Callable[[], Before | None] = lambda: None
+    ignored: Callable[[str, str, bytes], frozenset[str]] = lambda *_: frozenset()
     matcher: Callable[[], Matcher] = lambda: NOTHING_SECRET
     submodules: Callable[[str, str, Path], Submodules | None] = lambda *_: None
     bases: Mapping[str, tuple[Base, ...]] = field(default_factory=dict)

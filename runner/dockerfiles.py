@@ -45,7 +45,7 @@ def standing_on(dockerfile: str, args: Mapping[str, str], others: Mapping[str, s
     lines = dockerfile.splitlines(keepends=True)
     for begin in _begins(dockerfile, args):
         if begin.image in others:
-            flags, (_, *rest) = _flags_and_words(begin.rest)
+            flags, (_, *rest) = flags_and_words(begin.rest)
             first, last = begin.lines
             # As many lines as there were: a complaint of the engine names one by its number.
             lines[first : last + 1] = [
@@ -53,6 +53,34 @@ def standing_on(dockerfile: str, args: Mapping[str, str], others: Mapping[str, s
                 *("\n" for _ in range(last - first)),
             ]
     return "".join(lines)
+
+
+class Reader:
+    """What FROM lines mean, given the arguments before them: its instructions are handed over in their order.
+
+    Args:
+        args: the build's arguments; they count for what is declared before the first stage.
+    """
+
+    def __init__(self, args: Mapping[str, str]) -> None:
+        self._args = args
+        self._values: dict[str, str] = {}
+        self._begun = False
+
+    def declare(self, rest: str) -> None:
+        """An ARG; after the first stage it says nothing about FROM."""
+        if not self._begun:
+            _declare(rest, self._args, self._values)
+
+    def stage(self, rest: str) -> tuple[str, str]:
+        """The image of a FROM, and what its stage is called."""
+        self._begun = True
+        return _stage(rest, self._values)
+
+
+def is_odd(dockerfile: str) -> bool:
+    """Whether its lines go on at another sign than a backslash."""
+    return _ESCAPE.match(dockerfile) is not None
 
 
 def without_frontend(dockerfile: str) -> str:
@@ -98,15 +126,13 @@ class _Begin:
 
 def _begins(dockerfile: str, args: Mapping[str, str]) -> Iterator[_Begin]:
     """Every stage that begins from neither `scratch` nor another stage."""
-    values: dict[str, str] = {}
+    reader = Reader(args)
     stages: set[str] = {"scratch"}
-    begun = False
     for word, rest, lines in _instructions(dockerfile):
-        if word == "ARG" and not begun:
-            _declare(rest, args, values)
+        if word == "ARG":
+            reader.declare(rest)
         elif word == "FROM":
-            begun = True
-            image, stage = _stage(rest, values)
+            image, stage = reader.stage(rest)
             if image.lower() not in stages and _NAME.fullmatch(image):
                 yield _Begin(image, rest, lines)
             stages.add(stage.lower())
@@ -148,13 +174,14 @@ def _declare(rest: str, args: Mapping[str, str], values: dict[str, str]) -> None
 
 def _stage(rest: str, values: Mapping[str, str]) -> tuple[str, str]:
     """The image of a FROM, and what its stage is called."""
-    _, words = _flags_and_words(rest)
+    _, words = flags_and_words(rest)
     image = _filled(words[0], values) if words else ""
     is_named = len(words) == 3 and words[1].lower() == "as"  # noqa: PLR2004 - image AS name
     return image, words[2] if is_named else ""
 
 
-def _flags_and_words(rest: str) -> tuple[list[str], list[str]]:
+def flags_and_words(rest: str) -> tuple[list[str], list[str]]:
+    """The parts of what stands behind FROM."""
     words = rest.split()
     flags = [word for word in words if word.startswith("--")]
     return flags, [word for word in words if word not in flags]
@@ -169,7 +196,7 @@ def marked(dockerfile: str, line: str) -> str:
 
     One whose lines go on at another sign than a backslash stays as it is.
     """
-    if _ESCAPE.match(dockerfile):
+    if is_odd(dockerfile):
         return dockerfile
     lines: list[str] = []
     within: str | None = None

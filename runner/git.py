@@ -135,3 +135,21 @@ def checkout_index(mirror: Path, folder: Path, *, named: bool = False) -> tuple[
 def archive(mirror: Path, commit: str) -> tuple[str, ...]:
     """The commit's tree as tar: symlinks stay links, nothing outside the tree is read."""
     return git(mirror, "archive", "--format=tar", commit)
+
+
+def sizes(mirror: Path, commit: str) -> tuple[str, ...]:
+    """As `tree`, with the bytes of each file before the tab."""
+    return git(mirror, "ls-tree", "-r", "-l", "-z", "--full-tree", commit)
+
+
+def ignored(mirror: Path, rules: Path) -> tuple[str, ...]:
+    """The files of the index that a file like .gitignore names, each ended by a NUL."""
+    named = ("ls-files", "--cached", "--ignored", f"--exclude-from={rules}", "-z")
+    # It asks for a work tree and does not look into it.
+    argv = git(mirror, f"--work-tree={rules.parent}", *named)
+    return ("git", "-c", "core.bare=false", *argv[1:])
+
+
+def names(output: bytes) -> tuple[str, ...]:
+    """The paths of an output in which a NUL ends each."""
+    return tuple(output.decode("utf-8", "surrogateescape").split("\0")[:-1])

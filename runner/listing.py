@@ -15,7 +15,7 @@ from chalicelib.model import Run, RunState
 from chalicelib.records.breakers import Breaker
 from chalicelib.records.dead import Letter, LetterKind, LetterState
 from chalicelib.records.sundry import Runner
-from chalicelib.reports.words import clean, commit, counted, duration, sign
+from chalicelib.reports.words import built_there, clean, commit, counted, duration, sign
 
 _COLOURS = {RunState.PASSED: "green", RunState.FAILED: "red", RunState.ERRORED: "magenta", RunState.RUNNING: "cyan"}
 _ANY_WIDTH = 1000
@@ -166,9 +166,15 @@ def list_live(standings: Sequence[Standing], now: datetime) -> None:
             local(left.since),
             escape(clean(one.health or "?")),
             escape(clean(left.good_label or "")),
-            f"[red]{escape(clean(one.drift))}[/]" if one.drift else escape(clean(one.unseen or "")),
+            _remark(one),
         )
     _show(table)
+
+
+def _remark(one: Standing) -> str:
+    if one.drift:
+        return f"[red]{escape(clean(one.drift))}[/]"
+    return escape("; ".join(part for part in (built_there(one.left.built_from), clean(one.unseen or "")) if part))
 
 
 # --- tables ---------------------------------------------------------------------------------------

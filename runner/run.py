@@ -440,6 +440,7 @@ def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog
         so_far=tuple(results[at] for at in sorted(results, key=int)),
         operators=tools.operators,
         before=lambda: _before(run, place.index, edge),
+        ignored=lambda name, commit, rules: tools.workspace.ignored(sources[name], commit, rules),
         matcher=place.watching.guard.matcher,
         submodules=_submodules(place, tools),
         bases=tools.bases,

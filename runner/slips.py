@@ -17,6 +17,7 @@ Slip = tuple[Path, str]
 
 _OF_REFS = ("push", "branch", "tag", "pull_request")
 _A = {"schedule": "a schedule", "image": "an image"}
+_AS_ELASTIC_BEANSTALK = {"dockerfile": "Dockerfile", "context": ".", "target": None}
 _WILD = re.compile(r"\*+|\?")
 # As `Sink.IMAGE` of chalicelib/fit.py, and a tag.
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -36,8 +37,26 @@ def wrong(form: Form) -> Iterator[Slip]:
     if one and any(_is_excepted(form["repository"], name) for name in form["except"]):
         yield ("except",), f"excepts {form['repository']} itself: this pipeline would never run"
     yield from _too_early(form)
+    yield from _built_otherwise(form)
     for kind, trigger in form["triggers"].items():
         yield from _unreachable(kind, trigger)
+
+
+def _built_otherwise(form: Form) -> Iterator[Slip]:
+    """A deployment that has Elastic Beanstalk build what was built and tested here in a way that it does not know."""
+    builds = {str(step["settings"]["image"]): step["settings"] for step in form["steps"] if step["action"] == "build"}
+    for index, step in enumerate(form["steps"]):
+        if step["action"] != "deploy_eb" or step["settings"].get("bundle") != "source":
+            continue
+        build = builds.get(str(step["settings"].get("image")), {})
+        odd = [f"`{key}`" for key, usual in _AS_ELASTIC_BEANSTALK.items() if build.get(key, usual) not in {usual, None}]
+        odd += [f"`{key}`" for key in ("from", "args", "secrets") if build.get(key)]
+        if odd:
+            text = f"Elastic Beanstalk builds the Dockerfile at the top as it is, and the build has {', '.join(odd)}"
+            yield ("steps", index, "deploy_eb", "bundle"), f"{text}: leave that out, or deploy the image"
+        elif form.get("submodules"):
+            text = "a bundle holds no submodules, and the build has them: leave them out, or deploy the image"
+            yield ("steps", index, "deploy_eb", "bundle"), text
 
 
 def _too_early(form: Form) -> Iterator[Slip]:

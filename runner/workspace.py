@@ -30,6 +30,8 @@ _LOCAL_S = 300
 _LOCK_POLL_S = 0.1
 MOST_BYTES = 4 * 1000**3
 """So much of a repository is fetched at once, packed, and no more."""
+MOST_ARCHIVED = 2 * 1000**3
+"""So much of a tree is packed in memory, and no more."""
 # No run takes as long: what is older was left by a claim that died.
 _LEFT_S = 24 * 3600
 # What git says when a repository answers and says no; everything else is the network's fault, or ours.
@@ -273,13 +275,34 @@ class Workspace:
         # Two lines without a common commit.
         if not output.ok:
             return None
-        return tuple(output.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1])
+        return git.names(output.stdout)
 
     def archive(self, source: Source, commit: str, *, stopping: Stopping | None = None) -> bytes:
-        """The commit's tree as tar; it must have been checked out before."""
+        """The commit's tree as tar; it must have been checked out before.
+
+        Raises:
+            StepFailed: it is larger than anybody's memory should be used for.
+        """
         mirror = self._mirror(source, stopping)
         with _locked(mirror, _FETCH_S):
+            large = mirror.size_bytes(commit)
+            if large > MOST_ARCHIVED:
+                where = f"the tree of {source.name} at {commit[:7]}"
+                raise StepFailed(
+                    f"{where} has {size(large)}, and {size(MOST_ARCHIVED)} is the most of which a bundle is made:"
+                    " take large files out of it"
+                )
             return mirror.local(git.archive(mirror.path, commit)).stdout
+
+    def ignored(self, source: Source, commit: str, rules: bytes, *, stopping: Stopping | None = None) -> frozenset[str]:
+        """The files of a commit that rules as in a .gitignore name; it must have been checked out before."""
+        mirror = self._mirror(source, stopping)
+        with _locked(mirror, _FETCH_S), tempfile.TemporaryDirectory(dir=self._folder / "runs") as folder:
+            index, written = {"GIT_INDEX_FILE": f"{folder}/index"}, Path(folder) / "rules"
+            written.write_bytes(rules)
+            mirror.local(git.read_tree(mirror.path, commit), index)
+            found = mirror.local(git.ignored(mirror.path, written), index).stdout
+        return frozenset(git.names(found))
 
     def _mirror(self, source: Source, stopping: Stopping | None) -> _Mirror:
         path = self._folder / "mirrors" / f"{hashlib.sha256(source.clone.encode()).hexdigest()[:32]}.git"
@@ -487,6 +510,12 @@ class _Mirror:
             mode, _, sha = what.split(" ")
             found[path] = (mode, sha)
         return found
+
+    def size_bytes(self, commit: str) -> int:
+        """Of all files of a commit; a submodule has none."""
+        lines = self.local(git.sizes(self.path, commit)).stdout.split(b"\0")[:-1]
+        found = (line.partition(b"\t")[0].split()[-1] for line in lines)
+        return sum(int(one) for one in found if one.isdigit())
 
     def settings(self, mode: str, blob: str) -> bytes:
         """What a .gitmodules says, as `git config -z --list` has it."""

@@ -16,6 +16,7 @@ class Environment:
     health: str = "Green"
     goal: str | None = None
     ready_at: datetime | None = None
+    platform: str = "64bit Amazon Linux 2023 v4.3.0 running Docker"
 
 
 @dataclass
@@ -177,5 +178,6 @@ class FakeBeanstalk:
             "Status": environment.status,
             "Health": "Grey" if environment.status == "Updating" else environment.health,
             "CNAME": f"{name}.example",
+            "SolutionStackName": environment.platform,
         }
         return {**described, "VersionLabel": environment.label} if environment.label else described

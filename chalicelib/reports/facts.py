@@ -63,12 +63,17 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A version and its environment; `previous_label` ran there before."""
+    """A version and its environment; `previous_label` ran there before.
+
+    Args:
+        built_from: what its image stands on, where Elastic Beanstalk builds that itself; else empty.
+    """
 
     environment: str
     label: str
     url: str
     previous_label: str
+    built_from: str = ""
 
 
 def tests(steps: Iterable[StepResult]) -> Tests | None:
@@ -113,7 +118,9 @@ def left_out(steps: Iterable[StepResult]) -> int:
 def deployment(steps: Iterable[StepResult]) -> Deployed | None:
     """The last step's that deployed: `facts["deployment"]`."""
     for facts in _all(steps, "deployment"):
-        return Deployed(*(_text(facts, name) for name in ("environment", "label", "url", "previous_label")))
+        return Deployed(
+            *(_text(facts, name) for name in ("environment", "label", "url", "previous_label", "built_from"))
+        )
     return None
 
 

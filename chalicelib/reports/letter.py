@@ -276,6 +276,7 @@ def _deployment(result: Result) -> tuple[Row, ...]:
     rows = (
         Row("Environment", clean(deployed.environment)),
         Row("Version", clean(deployed.label)),
+        Row("Image", words.built_there(deployed.built_from)),
         Row("Before", clean(deployed.previous_label)),
         # Only what a browser opens as a page becomes a link.
         Row("Address", url, link=url if url.startswith(("https://", "http://")) else None),

@@ -103,6 +103,14 @@ def digest(text: str) -> str:
     return f"{kind}:{value[:12]}" if colon else kind[:12]
 
 
+def built_there(stands_on: str | None) -> str:
+    """That an image is not the one that was tested, and on what it stands; empty where it is that one."""
+    if not stands_on:
+        return ""
+    name, at, exact = stands_on.partition("@")
+    return f"built by Elastic Beanstalk from {clean(name)}" + (f" ({digest(exact)})" if at else "")
+
+
 def counted(number: int, noun: str) -> str:
     """`1 test`, `2 tests`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

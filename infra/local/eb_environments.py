@@ -137,6 +137,24 @@ class EnvironmentOperations:
         some, token = page(found, params)
         return {"Events": [_describe_event(event) for event in some], "NextToken": token}
 
+    def describe_configuration_settings(self, params: Params, _: str) -> Params:
+        environment = self._records.environment(params)
+        options = [
+            {"Namespace": space, "OptionName": name, "Value": value}
+            for (space, name), value in sorted(environment.options.items())
+        ]
+        settings = {
+            "SolutionStackName": environment.stack,
+            "ApplicationName": environment.application,
+            "Description": environment.description,
+            "EnvironmentName": environment.name,
+            "DeploymentStatus": "pending" if environment.busy else "deployed",
+            "DateCreated": environment.created_at,
+            "DateUpdated": environment.updated_at,
+            "OptionSettings": options,
+        }
+        return {"ConfigurationSettings": [settings]}
+
     def check_dns_availability(self, params: Params, _: str) -> Params:
         prefix = params["CNAMEPrefix"]
         return {"Available": self._is_free(prefix), "FullyQualifiedCNAME": self._cname(prefix)}

@@ -21,10 +21,11 @@ from chalicelib.errors import NeedsAttention, Outrun, StepErrored, StepFailed
 from chalicelib.fit import Sink, fit
 from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
 from chalicelib.seeing import notices_of
-from runner import bundle, eb_logs
+from runner import bundling, eb_logs
+from runner.bundle.making import Bundle
+from runner.bundle.placeholders import Image
 from runner.context import Context, Park
 from runner.fields import Duration, ImageName, Name
-from runner.registry import credentials
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticbeanstalk import ElasticBeanstalkClient
@@ -49,6 +50,7 @@ class Settings(pydantic.BaseModel):
     Args:
         timeout: how long each part may take: the version, the wait for Ready, the update itself, the way back.
         rollback: auto = what does not do is undone: the version that was well there last is deployed again, once.
+        bundle: image = the tested image is named by its digest; source = Elastic Beanstalk builds the Dockerfile anew.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +60,7 @@ class Settings(pydantic.BaseModel):
     region: str | None = pydantic.Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")
     timeout: Duration = 1800
     rollback: Literal["auto", "never"] = "auto"
+    bundle: Literal["image", "source"] = "image"
     image: ImageName | None = None
 
 
@@ -83,7 +86,7 @@ def run(settings: Settings, context: Context) -> StepResult | Park:
         raise StepFailed(record.reason or f"{record.label} did not go live", tuple(lines))
     if record.state is DeploymentState.LIVE:
         context.log.line(f"eb: {record.label} is live in {record.environment}: {record.url}")
-        facts = {"deployment": facts_of(record, pushed(settings, context)[1])}
+        facts = {"deployment": facts_of(record)}
         return StepResult("deploy_eb", StepStatus.PASSED, record.created_at, context.now(), facts=facts)
     return parked(record, context)
 
@@ -98,14 +101,15 @@ def parked(record: Deployment, context: Context) -> Park:
     return Park(WaitingFor.ENVIRONMENT, context.now() + pause, reason)
 
 
-def facts_of(record: Deployment, image: str) -> dict[str, str | None]:
+def facts_of(record: Deployment) -> dict[str, str | None]:
     return {
         "application": record.application,
         "environment": record.environment,
         "region": record.region,
         "label": record.label,
         "previous_label": record.previous_label,
-        "image": image,
+        "image": record.image,
+        "built_from": record.built_from,
         "url": record.url,
         "note": record.reason,
     }
@@ -115,10 +119,14 @@ def begin(settings: Settings, context: Context) -> Deployment:
     """Bundle, version and record; each is found again where an earlier claim has made it."""
     region = settings.region or context.aws.region
     client: ElasticBeanstalkClient = context.aws.client("elasticbeanstalk", region)
-    registry, image = pushed(settings, context)
+    if context.job.event.fork:
+        raise StepFailed("this comes from a fork, and what is deployed runs as root on the instances: nothing of it is")
+    wanted = bundling.wanted(settings.image, context, built_there=settings.bundle == "source")
     with answering(settings, region):
-        require_environment(settings, client, region)
-    made = bundle.build(tree_of(context), image, credentials_of(registry, context))
+        platform = platform_of(settings, client, region)
+    made = bundling.bundled(wanted, context)
+    bundling.check_platform(settings.environment, platform, made)
+    bundling.write_credentials(made.hosts, context)
     label = version_label(context, made)
     key = f"bundles/{settings.application}/{label}.zip"
     context.journal.intend("version", label=label)
@@ -144,7 +152,8 @@ def begin(settings: Settings, context: Context) -> Deployment:
         repository=context.job.source.name,
         tag=context.job.event.name,
         commit=context.job.event.commit,
-        image=image,
+        image=wanted.reference if isinstance(wanted, Image) else None,
+        built_from=made.built_from,
         by=who(context),
     )
     context.stopping.check()
@@ -159,21 +168,8 @@ def who(context: Context) -> str | None:
     return (pusher.name or pusher.login or pusher.email) if pusher else None
 
 
-def pushed(settings: Settings, context: Context) -> tuple[str, str]:
-    """The registry, and the image there by its digest; of several registries the first that is our own.
-
-    Raises:
-        StepFailed: the image was not built or not pushed before this step.
-    """
-    image = context.image(settings.image)
-    if not image.digests:
-        raise StepFailed(f"{image.name} was not pushed: ci.yml needs a push step before deploy_eb")
-    registry = min(image.digests, key=lambda host: (host == "docker.io", host))
-    return registry, f"{registry}/{image.name}@{image.digests[registry]}"
-
-
-def require_environment(settings: Settings, client: ElasticBeanstalkClient, region: str) -> None:
-    """Nothing is uploaded for an environment that is not there.
+def platform_of(settings: Settings, client: ElasticBeanstalkClient, region: str) -> str:
+    """What the environment runs: nothing is uploaded for one that is not there.
 
     Raises:
         StepFailed: it is not, or cannot be.
@@ -186,30 +182,11 @@ def require_environment(settings: Settings, client: ElasticBeanstalkClient, regi
     )
     if not found["Environments"]:
         raise StepFailed(beanstalk.missing(environment, application, region))
+    described = found["Environments"][0]
+    return described.get("SolutionStackName") or described.get("PlatformArn") or ""
 
 
-def tree_of(context: Context) -> bytes:
-    event, repository = context.job.event, context.job.source.name
-    commit = context.checkout(repository, event.ref or "HEAD", event.commit, context.folder / "bundle")
-    return context.archive(repository, commit)
-
-
-def credentials_of(registry: str, context: Context) -> bundle.Place | None:
-    """Where the instances find the registry's credentials; written anew each time, since a secret may change.
-
-    The instances' profile must be allowed to read it.
-    """
-    secret = context.job.registries.get(registry)
-    if secret is None:
-        return None
-    login = credentials(context.secret(secret), secret)
-    place = bundle.Place(context.aws.objects.bucket, f"bundles/auth/{registry}.dockercfg")
-    body = bundle.dockercfg(registry, login.user, login.password)
-    context.aws.client("s3", context.aws.region).put_object(Bucket=place.bucket, Key=place.key, Body=body)
-    return place
-
-
-def version_label(context: Context, made: bundle.Bundle) -> str:
+def version_label(context: Context, made: Bundle) -> str:
     """`v1.2.0-1a2b3c4-5d6e7f80`: the same commit, image and settings are the same label."""
     event = context.job.event
     end = f"-{(event.commit or '')[:7]}-{made.content[:8]}"

@@ -163,6 +163,15 @@ def test_an_environment_swaps_with_another_that_is_ready(world):
     assert world.seen()[0] == "Ready"
 
 
+def test_settings_are_told_with_what_was_set(world):
+    world.create("crm-staging", "v1", OptionSettings=[GREETING])
+    (told,) = world.client.describe_configuration_settings(ApplicationName="crm", EnvironmentName="crm-staging")[
+        "ConfigurationSettings"
+    ]
+    assert (told["DeploymentStatus"], told["OptionSettings"]) == ("deployed", [GREETING])
+    assert told["SolutionStackName"].endswith("running Docker")
+
+
 # --- logs ------------------------------------------------------------------------------------------
 
 

@@ -207,6 +207,22 @@ DEPLOYED = result(
     job=DEPLOY_JOB,
 )
 
+BUILT_THERE = replace(
+    DEPLOYED,
+    steps=(
+        *DEPLOYED.steps[:2],
+        replace(
+            DEPLOYED.steps[3],
+            facts={
+                "deployment": {
+                    **DEPLOYED.steps[3].facts["deployment"],
+                    "built_from": f"code.2pisoftware.com:5000/2pisoftware/crm:latest@{DIGEST}",
+                }
+            },
+        ),
+    ),
+)
+
 ERRORED = result(
     "errored",
     187,

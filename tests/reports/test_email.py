@@ -55,6 +55,7 @@ class Reader(HTMLParser):
         ("failed", "FAILED", ALICE),
         ("build_failed", "BUILD_FAILED", ALICE),
         ("deployed", "DEPLOYED", ALICE),
+        ("built_there", "BUILT_THERE", ALICE),
         ("errored_operator", "ERRORED", OPS),
         ("errored_pusher", "ERRORED", ALICE),
         ("superseded", "SUPERSEDED", ALICE),

@@ -190,7 +190,7 @@ class Inspected:
         ),
         ("debian", ("debian@sha256:d",), Base("docker.io", "debian", "latest", "sha256:d")),
         ("docker.io/library/debian:12", ("debian@sha256:d",), Base("docker.io", "debian", "12", "sha256:d")),
-        ("2pisoftware/own:x", (), Base("docker.io", "2pisoftware/own", "x", "sha256:id")),
+        ("2pisoftware/own:x", (), Base("docker.io", "2pisoftware/own", "x", "sha256:id", local=True)),
         ("debian:12@sha256:d", ("debian@sha256:d",), Base("docker.io", "debian", None, "sha256:d")),
     ],
 )

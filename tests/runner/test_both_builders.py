@@ -86,6 +86,15 @@ def test_the_log_says_who_builds_how_long_each_instruction_took_and_what_came_of
 
 
 @pytest.mark.engine
+def test_an_instruction_that_is_silent_for_longer_than_the_client_waits_is_waited_for(lab, engine, tmp_path, builder):
+    impatient = engine.client(timeout_s=1)
+    files = {"Dockerfile": dockerfile(lab, "RUN sleep 3; echo spoke at last")}
+    held = context(impatient, tmp_path, system=lab.system, trees={APP: tree(**files)}, builder=builder)
+    build.run(settings(IMAGE), held)
+    assert "spoke at last" in held.log.text
+
+
+@pytest.mark.engine
 def test_nothing_but_the_image_is_left_in_the_engine(lab, sample):  # noqa: ARG001 - it was built
     assert lab.containers() == []
 

@@ -1,45 +1,16 @@
 """Real trees packed by git: what is in the bundle, what is refused, and that the same tree is the same bytes."""
 
-import io
 import json
 import os
-import subprocess
-import zipfile
+from dataclasses import replace
 
 import pytest
 
 from chalicelib.errors import StepFailed
-from runner import bundle
-from runner.bundle import Place, build, dockercfg, dockerrun
-
-IMAGE = "code.2pisoftware.com:5000/2pisoftware/crm@sha256:" + "a" * 64
-GOOD = '{"AWSEBDockerrunVersion": "1", "Image": {"Name": "<IMAGE>"}, "Ports": [{"ContainerPort": 80}]}'
-
-
-def git(folder, *arguments):
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
-    identity = ("-c", "user.name=dev", "-c", "user.email=dev@2pisoftware.com")
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, env=env, check=True, capture_output=True).stdout
-
-
-def archived(folder, files, *, executable=(), links=None):
-    """The tree as `git archive` packs it."""
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755 if name in executable else 0o644)
-    for name, target in (links or {}).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(target)
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "a tree")
-    return git(folder, "archive", "--format=tar", "HEAD")
-
-
-def opened(made):
-    return zipfile.ZipFile(io.BytesIO(made.body))
+from runner.bundle import dockerrun, making
+from runner.bundle.dockerrun import Place, dockercfg
+from runner.bundle.making import build
+from tests.bundling import GOOD, IMAGE, OURS, archived, opened
 
 
 def test_only_what_sets_up_the_environment_goes_in_and_the_image_is_filled_in(tmp_path):
@@ -52,7 +23,7 @@ def test_only_what_sets_up_the_environment_goes_in_and_the_image_is_filled_in(tm
         ".env": "SECRET=1",
     }
     tree = archived(tmp_path, files, executable={".platform/hooks/postdeploy/go.sh"})
-    with opened(build(tree, IMAGE, None)) as made:
+    with opened(build(tree, OURS)) as made:
         assert made.namelist() == [".ebextensions/01.config", ".platform/hooks/postdeploy/go.sh", "Dockerrun.aws.json"]
         assert made.read(".ebextensions/01.config") == b"option_settings: {}"
         modes = [info.external_attr >> 16 for info in made.infolist()]
@@ -69,8 +40,8 @@ def test_the_same_tree_is_the_same_bytes_whenever_it_was_committed(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    first = build(archived(one, files), IMAGE, None)
-    second = build(archived(two, {"README": "another commit", **files}), IMAGE, None)
+    first = build(archived(one, files), OURS)
+    second = build(archived(two, {"README": "another commit", **files}), OURS)
     assert first == second
 
 
@@ -86,19 +57,19 @@ def test_another_content_is_another_hash(tmp_path, files):
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    before = build(archived(one, {"Dockerrun.aws.json": GOOD, ".ebextensions/a.config": "a"}), IMAGE, None)
-    assert build(archived(two, files), IMAGE, None).content != before.content
+    before = build(archived(one, {"Dockerrun.aws.json": GOOD, ".ebextensions/a.config": "a"}), OURS)
+    assert build(archived(two, files), OURS).content != before.content
 
 
 def test_another_image_is_another_hash(tmp_path):
     tree = archived(tmp_path, {"Dockerrun.aws.json": GOOD})
-    assert build(tree, IMAGE, None).content != build(tree, IMAGE.replace("a" * 64, "b" * 64), None).content
+    assert build(tree, OURS).content != build(tree, replace(OURS, reference=IMAGE.replace("a" * 64, "b" * 64))).content
 
 
 def test_a_link_inside_the_bundle_stays_a_link(tmp_path):
     files = {"Dockerrun.aws.json": GOOD, ".platform/hooks/prebuild/go.sh": "#!/bin/sh"}
     tree = archived(tmp_path, files, links={".platform/hooks/postdeploy": "prebuild"})
-    with opened(build(tree, IMAGE, None)) as made:
+    with opened(build(tree, OURS)) as made:
         link = made.getinfo(".platform/hooks/postdeploy")
         assert (link.external_attr >> 16, made.read(link)) == (0o120777, b"prebuild")
 
@@ -108,43 +79,47 @@ def test_a_link_that_leads_out_of_the_bundle_is_refused(tmp_path, target):
     files = {"Dockerrun.aws.json": GOOD, "Dockerfile": "FROM scratch"}
     tree = archived(tmp_path, files, links={".ebextensions/a.config": target})
     with pytest.raises(StepFailed, match=r"\.ebextensions/a\.config is a symbolic link to"):
-        build(tree, IMAGE, None)
+        build(tree, OURS)
 
 
 def test_a_folder_that_is_a_link_is_refused(tmp_path):
     tree = archived(tmp_path, {"Dockerrun.aws.json": GOOD, "eb/a.config": "a"}, links={".ebextensions": "eb"})
     with pytest.raises(StepFailed, match="symbolic link to 'eb'"):
-        build(tree, IMAGE, None)
+        build(tree, OURS)
 
 
 def test_a_dockerrun_that_is_a_link_is_refused(tmp_path):
     links = {"Dockerrun.aws.json": ".ebextensions/run.json"}
     tree = archived(tmp_path, {".ebextensions/run.json": GOOD}, links=links)
     with pytest.raises(StepFailed, match=r"Dockerrun\.aws\.json is a symbolic link"):
-        build(tree, IMAGE, None)
+        build(tree, OURS)
 
 
 @pytest.mark.parametrize("name", ["Dockrrun.aws", "Dockerrun.aws", "dockerrun.aws.json", "Dockerrun.json"])
 def test_a_name_that_is_nearly_right_is_recognised(tmp_path, name):
     tree = archived(tmp_path, {name: GOOD, "Dockerfile": "FROM scratch"})
     with pytest.raises(StepFailed, match=rf"did you mean Dockerrun\.aws\.json by {name}\?"):
-        build(tree, IMAGE, None)
+        build(tree, OURS)
 
 
 def test_a_missing_dockerrun_says_what_to_write(tmp_path):
     with pytest.raises(StepFailed, match=r'has no Dockerrun\.aws\.json.*write \{"AWSEBDockerrunVersion": "1"'):
-        build(archived(tmp_path, {"Dockerfile": "FROM scratch"}), IMAGE, None)
+        build(archived(tmp_path, {"Dockerfile": "FROM scratch"}), OURS)
 
 
 def test_a_bundle_that_is_too_large_is_refused(tmp_path):
     tree = archived(tmp_path, {"Dockerrun.aws.json": GOOD, ".ebextensions/a": os.urandom(3000).hex()})
-    with pytest.raises(StepFailed, match="Elastic Beanstalk takes 0 MB: move large files"):
-        build(tree, IMAGE, None, most_bytes=3000)
-    assert bundle.MOST_BYTES == 512 * 1024 * 1024
+    with pytest.raises(StepFailed, match="more than 0 MB, which is what Elastic Beanstalk takes: move large files"):
+        build(tree, OURS, most_bytes=3000)
+    assert making.MOST_BYTES == 512 * 1024 * 1024
 
 
 def filled(text, credentials=None):
-    return json.loads(dockerrun(text.encode(), IMAGE, credentials))
+    said = dockerrun.parsed(text.encode())
+    complaints = list(dockerrun.complaints(said, OURS, builds=False))
+    if complaints:
+        raise StepFailed(complaints[0], tuple(complaints))
+    return json.loads(dockerrun.filled(said, OURS, credentials, builds=False))
 
 
 @pytest.mark.parametrize("version", ['"1"', "1"])
@@ -178,8 +153,8 @@ def test_a_byte_order_mark_is_no_mistake():
         ("[" * 100_000, "is no JSON"),
         ("[]", "expected an object"),
         ("{}", "AWSEBDockerrunVersion is missing"),
-        (GOOD.replace('"1"', "2"), "AWSEBDockerrunVersion: 2 cannot be deployed: write version 1"),
-        (GOOD.replace('"1"', "true"), "AWSEBDockerrunVersion: True cannot"),
+        (GOOD.replace('"1"', "4"), r"AWSEBDockerrunVersion: 4 is not known: write one of 1 \(one container\), 2"),
+        (GOOD.replace('"1"', "true"), "AWSEBDockerrunVersion: True is not known"),
         (GOOD.replace('{"Name": "<IMAGE>"}', '"<IMAGE>"'), "Image: expected an object"),
         ('{"AWSEBDockerrunVersion": "1"}', "Ports: expected the port that the container listens on"),
         (GOOD.replace('[{"ContainerPort": 80}]', "[]"), "Ports: expected the port"),
@@ -203,7 +178,7 @@ def test_everything_that_is_wrong_is_said_at_once():
 
 
 def test_credentials_are_written_in_the_old_format():
-    assert json.loads(dockercfg("code.2pisoftware.com:5000", "tau", "a:b")) == {
+    assert json.loads(dockercfg({"code.2pisoftware.com:5000": ("tau", "a:b")})) == {
         "code.2pisoftware.com:5000": {"auth": "dGF1OmE6Yg==", "email": ""}
     }
-    assert list(json.loads(dockercfg("docker.io", "tau", "x"))) == ["https://index.docker.io/v1/"]
+    assert list(json.loads(dockercfg({"docker.io": ("tau", "x")}))) == ["https://index.docker.io/v1/"]

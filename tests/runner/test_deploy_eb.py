@@ -2,10 +2,12 @@
 
 import io
 import json
+import re
 import tarfile
 import zipfile
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 
 from chalicelib.deployer import advance_deployments
 from chalicelib.errors import MissingSecret, NeedsAttention, Outrun, StepErrored, StepFailed
+from chalicelib.graph import Base
 from chalicelib.model import DeploymentState, Source, StepStatus, WaitingFor
 from runner.actions.deploy_eb import Settings, run
 from runner.classic import Classic
@@ -81,6 +84,7 @@ class World:
         self.secrets = {}
         self.event = {"ref": "refs/tags/v1.2.0", "name": "v1.2.0", "repository": "2pisoftware/crm_deploy"}
         self.regions = set()
+        self.held, self.logins = {}, []
         self.stopping = Stopping()
 
     def client(self, service, region=None):
@@ -111,6 +115,8 @@ class World:
             aws=Aws(self.client, self.edge.store, self.edge.objects, "ap-southeast-2"),
             builder=Classic(),
             stopping=self.stopping,
+            registry=self._registry,
+            ignored=lambda _repository, _commit, rules: frozenset(rules.decode().split()),
         )
 
     @staticmethod
@@ -122,6 +128,11 @@ class World:
         if name not in self.secrets:
             raise MissingSecret(name)
         return self.secrets[name]
+
+    def _registry(self, host, name, login):
+        there = self.held.get((host, name), ())
+        self.logins.append(login and login.user)
+        return SimpleNamespace(digest=lambda tag: tag if tag in there else None)
 
     def act(self, settings=SETTINGS, **where):
         return run(settings, self.context(**where))
@@ -220,6 +231,7 @@ def test_it_goes_live_and_its_events_stand_in_the_log_once_and_in_order(world):
         "label": label,
         "previous_label": "v1",
         "image": f"{REGISTRY}/2pisoftware/crm@sha256:{'a' * 64}",
+        "built_from": None,
         "url": "http://crm-production.example",
         "note": None,
     }
@@ -409,6 +421,110 @@ def test_a_missing_secret_is_ours(world):
         world.act()
 
 
+# --- what Elastic Beanstalk builds ----------------------------------------------------------------
+
+SOURCE = SETTINGS.model_copy(update={"bundle": "source"})
+BASE = Base(REGISTRY, "2pisoftware/cmfive", "latest", "sha256:" + "c" * 64)
+
+
+@pytest.fixture
+def building(world):
+    world.images = {IMAGE.name: replace(IMAGE, digests={}, bases=(BASE,))}
+    world.files = {"Dockerfile": f"FROM {REGISTRY}/2pisoftware/cmfive:latest\nCOPY . /app\n", "app/index.php": "<?php"}
+    world.held = {(REGISTRY, BASE.name): {BASE.digest}}
+    return world
+
+
+def test_what_elastic_beanstalk_builds_stands_on_what_was_tested_and_need_not_be_pushed(building):
+    building.act(SOURCE)
+    with building.bundle() as made:
+        assert made.namelist() == ["Dockerfile", "app/index.php"]
+        assert made.read("Dockerfile").decode().startswith(f"FROM {REGISTRY}/2pisoftware/cmfive@{BASE.digest}\n")
+    record = building.record()
+    assert (record.image, record.built_from) == (None, f"{REGISTRY}/2pisoftware/cmfive:latest@{BASE.digest}")
+
+
+def test_that_it_was_built_there_is_a_fact_and_stands_with_what_is_live(building):
+    building.act(SOURCE)
+    building.advance()
+    facts = building.act(SOURCE).facts["deployment"]
+    said = f"{REGISTRY}/2pisoftware/cmfive:latest@{BASE.digest}"
+    assert (facts["built_from"], facts["image"]) == (said, None)
+    assert building.edge.store.live("ap-southeast-2", "crm-production").built_from == said
+
+
+def test_the_instances_log_in_to_the_registry_of_what_they_build_on(building):
+    building.registries, building.secrets = {REGISTRY: "registry", "docker.io": "hub"}, {"registry": "tau:a"}
+    building.act(SOURCE)
+    key = f"bundles/auth/{REGISTRY}.dockercfg"
+    with building.bundle() as made:
+        assert json.loads(made.read("Dockerrun.aws.json")) == {
+            "AWSEBDockerrunVersion": "1",
+            "Authentication": {"Bucket": "tau-test", "Key": key},
+        }
+    assert list(json.loads(building.edge.objects.get(key))) == [REGISTRY]
+    assert building.logins == ["tau"]
+
+
+def test_a_base_that_its_registry_has_no_more_is_refused_before_anything_is_uploaded(building):
+    building.registries, building.held = {REGISTRY: None}, {}
+    with pytest.raises(StepFailed, match=rf"{REGISTRY} does not have 2pisoftware/cmfive@sha256:c+ \(any more\)"):
+        building.act(SOURCE)
+    assert list(building.edge.objects.keys("bundles/")) == []
+    assert building.beanstalk.versions == {}
+
+
+def test_an_image_that_was_found_and_not_built_in_this_run_has_no_bases_that_could_be_named(building):
+    building.images = {IMAGE.name: IMAGE}
+    with pytest.raises(StepFailed, match=r"line 1: FROM .*: which image that was in the test is not known"):
+        building.act(SOURCE)
+
+
+def test_what_ebignore_names_is_left_out_and_what_is_not_pinned_is_said(building):
+    building.files |= {"Dockerfile": "FROM scratch\nCOPY --from=composer:2 /a /a\n", ".ebignore": "notes", "notes": "x"}
+    building.act(SOURCE)
+    with building.bundle() as made:
+        assert made.namelist() == [".ebignore", "Dockerfile", "app/index.php"]
+    assert building.log.lines[0].startswith("eb: Dockerfile, line 2: composer:2 is not pinned")
+
+
+PLATFORMS = {
+    "docker": ("64bit Amazon Linux 2023 v4.3.0 running Docker", None, r"which does not know version 2"),
+    "ecs": ("64bit Amazon Linux 2023 v4.1.0 running ECS", r"takes a Dockerrun\.aws\.json of version 2 alone", None),
+    "old": (
+        "64bit Amazon Linux 2018.03 v2.26.0 running Multi-container Docker 19.03.13-ce (Generic)",
+        "of version 2 alone",
+        None,
+    ),
+    "unknown": ("", None, None),
+}
+TWO = (
+    '{"AWSEBDockerrunVersion": 2, "containerDefinitions": [{"name": "web", "image": "2pisoftware/crm", "memory": 64}]}'
+)
+
+
+@pytest.mark.parametrize(("platform", "one", "two"), PLATFORMS.values(), ids=PLATFORMS)
+def test_a_file_for_another_platform_is_refused_before_anything_is_uploaded(world, platform, one, two):
+    world.beanstalk.environments["crm-production"].platform = platform
+    for run_id, text, sentence in (("01KAQ", DOCKERRUN, one), ("01KAR", TWO, two)):
+        world.files["Dockerrun.aws.json"] = text
+        before = list(world.edge.objects.keys("bundles/"))
+        if sentence is None:
+            assert isinstance(world.act(run_id=run_id), Park)
+            continue
+        with pytest.raises(StepFailed, match=f"crm-production runs {re.escape(platform)}, .*{sentence}"):
+            world.act(run_id=run_id)
+        assert list(world.edge.objects.keys("bundles/")) == before
+
+
+def test_the_credentials_are_written_only_once_the_bundle_is_found_good(world):
+    world.registries, world.secrets = {REGISTRY: "registry"}, {"registry": "tau:a"}
+    world.files["Dockerrun.aws.json"] = "{}"
+    with pytest.raises(StepFailed):
+        world.act()
+    assert list(world.edge.objects.keys("bundles/")) == []
+
+
 def test_of_several_registries_our_own_is_taken(world):
     world.images = {IMAGE.name: replace(IMAGE, digests={"docker.io": "sha256:" + "b" * 64, **IMAGE.digests})}
     world.act()
@@ -420,6 +536,35 @@ def test_another_region_is_asked_there(world):
     world.act(SETTINGS.model_copy(update={"region": "us-east-1"}))
     assert world.regions == {"us-east-1"}
     assert world.record().region == "us-east-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [
+        ("feature/x", "feature-x-"),
+        ("\U0001f680\U0001f680", ""),
+        ("/", ""),
+        ("v" * 101, "v" * 40),
+        ("", ""),
+        ("-rf", ""),
+    ],
+)
+def test_whatever_a_branch_is_called_its_label_is_one_that_elastic_beanstalk_takes(world, name, begins):
+    world.event |= {"name": name}
+    world.act()
+    ((label, version),) = world.beanstalk.versions.items()
+    assert re.fullmatch(r"[^/\s]{1,100}", label)
+    assert label.startswith(begins)
+    assert "-2222222-" in label
+    assert re.fullmatch(r"[ -~]{1,200}", version["Description"])
+    assert version["SourceBundle"]["S3Key"] == f"bundles/crm/{label}.zip"
+
+
+def test_nothing_of_a_fork_is_deployed(world):
+    world.event |= {"fork": True}
+    with pytest.raises(StepFailed, match="comes from a fork, and what is deployed runs as root"):
+        world.act()
+    assert (list(world.edge.objects.keys("bundles/")), world.beanstalk.versions) == ([], {})
 
 
 def test_a_branch_with_a_slash_is_fitted_to_a_label(world):
@@ -502,7 +647,7 @@ def test_an_elastic_beanstalk_out_of_reach_is_ours(world):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"region": "sydney"}, {"timeout": "soon"}, {"label": "mine"}, {"application": None}]
+    "fields", [{"region": "sydney"}, {"timeout": "soon"}, {"label": "mine"}, {"application": None}, {"bundle": "zip"}]
 )
 def test_settings_are_checked(fields):
     with pytest.raises(ValidationError):

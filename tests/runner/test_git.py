@@ -18,6 +18,8 @@ SHA = "2" * 40
         git.read_tree(MIRROR, SHA),
         git.checkout_index(MIRROR, Path("/x")),
         git.archive(MIRROR, SHA),
+        git.sizes(MIRROR, SHA),
+        git.ignored(MIRROR, Path("/x/rules")),
     ],
     ids=lambda argv: " ".join(argv)[-30:],
 )

@@ -66,6 +66,16 @@ def test_what_is_live_is_one_line_for_each_environment_with_what_is_wrong(capsys
     assert changed.endswith("Red     v1      changed outside Tau: runs v9")
 
 
+def test_what_elastic_beanstalk_built_itself_is_said(capsys):
+    base = "2pisoftware/crm:latest@sha256:" + "ab" * 32
+    left = Live("r", "crm", "crm-production", "v2", "01RUN.3", NOW, built_from=base)
+    list_live([Standing(left, "Green"), Standing(left, unseen="no network")], NOW)
+    said = "built by Elastic Beanstalk from 2pisoftware/crm:latest (sha256:abababababab)"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith(said)
+    assert lines[2].endswith(f"{said}; no network")
+
+
 def test_nothing_is_live_yet(capsys):
     list_live([], NOW)
     assert capsys.readouterr().out == "Tau has brought no version to Elastic Beanstalk yet.\n"

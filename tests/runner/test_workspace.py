@@ -162,6 +162,30 @@ def test_the_archive_of_a_commit_holds_links_as_links(repository, workspace, int
         assert tar.getmember("out").issym()
 
 
+def test_a_tree_that_is_too_large_for_memory_is_not_packed(repository, workspace, into, monkeypatch):
+    commit = repository.commit(page="x" * 1001, other="y")
+    workspace.checkout(repository.source, DEVELOP, commit, into)
+    monkeypatch.setattr("runner.workspace.MOST_ARCHIVED", 1002)
+    assert workspace.archive(repository.source, commit)
+    monkeypatch.setattr("runner.workspace.MOST_ARCHIVED", 1001)
+    with pytest.raises(StepFailed, match=rf"at {commit[:7]} has 1\.0 kB, and 1\.0 kB is the most of which a bundle is"):
+        workspace.archive(repository.source, commit)
+
+
+def test_which_files_of_a_commit_rules_name_is_what_git_says(repository, workspace, into):
+    for name in ("docs/a.md", "docs/b/keep.md", "src/x.log", "src/caf\u00e9.log", "build/out", "top.md"):
+        path = repository.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    # What git ignores itself, and what is committed all the same, is another matter.
+    commit = repository.commit(**{".gitignore": "top.md"})
+    workspace.checkout(repository.source, DEVELOP, commit, into)
+    rules = b"# none of these\n/docs/*\n!/docs/b\n*.log\nbuild/\n"
+    ignored = workspace.ignored(repository.source, commit, rules)
+    assert ignored == {"docs/a.md", "src/x.log", "src/caf\u00e9.log", "build/out"}
+    assert workspace.ignored(repository.source, commit, b"") == frozenset()
+
+
 def test_two_repositories_may_lie_in_one_another(repository, workspace, into, tmp_path):
     other = Repository(tmp_path / "forge" / "deploy")
     ours, theirs = repository.commit(page="app"), other.commit(Dockerfile="FROM x")
@@ -799,14 +823,18 @@ def test_a_mirror_is_free_for_the_next_claim_when_a_fetch_was_stopped(repository
     assert workspace.checkout(repository.source, DEVELOP, commit, into, remaining_s=30) == commit
 
 
-@pytest.mark.parametrize("wait", ["checkout", "archive", "ancestry", "tip"])
+@pytest.mark.parametrize("wait", ["checkout", "archive", "ignored", "ancestry", "tip"])
 def test_nobody_who_asks_to_stop_waits_for_a_mirror_that_somebody_else_holds(
     repository, workspace, into, tmp_path, wait
 ):
     commit, stopping = repository.commit(page="one"), Stopping()
     workspace.checkout(repository.source, DEVELOP, commit, into)
-    arguments = {"checkout": (DEVELOP, commit, into), "archive": (commit,), "ancestry": (DEVELOP,), "tip": (DEVELOP,)}[
-        wait
-    ]
+    arguments = {
+        "checkout": (DEVELOP, commit, into),
+        "archive": (commit,),
+        "ignored": (commit, b"*"),
+        "ancestry": (DEVELOP,),
+        "tip": (DEVELOP,),
+    }[wait]
     with held(tmp_path), within(10), stopping_soon(stopping), pytest.raises(Stopped):
         getattr(workspace, wait)(repository.source, *arguments, stopping=stopping)
