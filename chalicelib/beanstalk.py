@@ -197,11 +197,20 @@ def _verifying(record: Deployment, seen: Seen, now: datetime) -> Next:
     if bad is None:
         return record, None
     if bad == 0 or (bad < BAD and bad <= before):
-        found = replace(record, state=DeploymentState.LIVE, health=seen.condition, reason=_despite(record, seen))
-        return found, None
+        return _well(record, seen, now)
     # A health that was as bad before may still become better: the deadline decides.
     if bad >= BAD and bad > before and now - (record.ready_at or now) >= HEALTH_GRACE:
         return rollback.begin(record, seen, _unhealthy(record, seen), now)
+    return record, None
+
+
+def _well(record: Deployment, seen: Seen, now: datetime) -> Next:
+    """Live, unless it has to answer first: where it was not asked, whoever looks next asks before."""
+    if record.probe is None or (seen.answer and seen.answer.good):
+        return replace(record, state=DeploymentState.LIVE, health=seen.condition, reason=_despite(record, seen)), None
+    within = timedelta(seconds=record.probe_within_s)
+    if seen.answer and now - (record.ready_at or now) >= within:
+        return rollback.begin(record, seen, _silent(record, seen), now)
     return record, None
 
 
@@ -269,6 +278,11 @@ def _unhealthy(record: Deployment, seen: Seen) -> str:
     )
 
 
+def _silent(record: Deployment, seen: Seen) -> str:
+    said = seen.answer.said if seen.answer else f"{record.probe} was not asked"
+    return f"{record.environment} runs {record.label}, and its health is {seen.condition}, but {said}"
+
+
 def _despite(record: Deployment, seen: Seen) -> str | None:
     """What went wrong on the way to a version that runs all the same."""
     errors = [notice for notice in since(record.mark_at, seen.notices) if notice.severity in {"ERROR", "FATAL"}]
@@ -293,6 +307,8 @@ def _too_late(record: Deployment, seen: Seen) -> str:
             what = f" for {environment} to begin the update to {label}: it shows no trace of it"
         case _ if not seen.ready:
             what = f" for {environment} to be Ready with {label}: it is still {seen.status}"
+        case _ if record.probe and rank(seen.condition) == 0:
+            what = f"; {_silent(record, seen)}"
         case _ if rank(seen.condition) is not None:
             what = f"; {_unhealthy(record, seen)}"
         case _:

@@ -17,6 +17,7 @@ from chalicelib.environment import Call, Seen
 from chalicelib.errors import Outrun
 from chalicelib.leaving import left_for_the_next_tick
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
+from chalicelib.probing import Ask, ask, ask_all
 from chalicelib.seeing import look
 from chalicelib.store import Store
 
@@ -40,13 +41,14 @@ def to_the_millisecond(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def advance_deployments(ids: Iterable[str], *, edge: Edge, now: datetime) -> None:
+def advance_deployments(ids: Iterable[str], *, edge: Edge, now: datetime, probe: Ask = ask) -> None:
     """Advance deployments that were found due; at its end an environment is free and its run awake.
 
     One that fails does not keep the others waiting.
 
     Args:
         now: when they were found due. That may lie a while back: what is written and called has its own time.
+        probe: asks at the address that a deployment names.
     """
     by_region: dict[str, deque[Deployment]] = defaultdict(deque)
     for deployment_id in ids:
@@ -63,21 +65,23 @@ def advance_deployments(ids: Iterable[str], *, edge: Edge, now: datetime) -> Non
         with left_for_the_next_tick("region", region):
             client = edge.client("elasticbeanstalk", region)
             while waiting:
-                _advance_some(waiting, client, edge)
+                _advance_some(waiting, client, edge, probe)
 
 
-def _advance_some(waiting: deque[Deployment], client: ElasticBeanstalkClient, edge: Edge) -> None:
+def _advance_some(waiting: deque[Deployment], client: ElasticBeanstalkClient, edge: Edge, probe: Ask) -> None:
     """Take from those of a region as many as one look at Elastic Beanstalk is good for: one at least."""
 
     def clock() -> datetime:
         return to_the_millisecond(edge.now())
 
+    # Before the look: what takes long here must not make that one old.
+    answers = ask_all(waiting, probe)
     looked_at = clock()
     seen = _seen(waiting, client)
     while waiting:
         record = waiting.popleft()
         with left_for_the_next_tick("deployment", record.id):
-            of_it = seen if isinstance(seen, Exception) else seen[record.id]
+            of_it = seen if isinstance(seen, Exception) else replace(seen[record.id], answer=answers.get(record.id))
             moved = drive(record, of_it, store=edge.store, client=client, clock=clock)
             if moved.state in DEPLOYMENT_ENDS and moved.due_at:
                 _settle(moved, edge)

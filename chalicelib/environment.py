@@ -41,6 +41,14 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What came of asking the address that a deployment names; `said` is for people, and holds nothing of a body."""
+
+    good: bool
+    said: str
+
+
+@dataclass(frozen=True)
 class Seen:
     """What Elastic Beanstalk says at one moment.
 
@@ -51,6 +59,7 @@ class Seen:
         version_status: of our version, asked for only while it is being prepared; None = not known there.
         notices: the environment's, oldest first, from a little before the deployment was made.
         missing: there is no such environment.
+        answer: of the deployment's probe; None = it was not asked.
     """
 
     status: str | None = None
@@ -61,6 +70,7 @@ class Seen:
     notices: tuple[Notice, ...] = ()
     url: str | None = None
     missing: bool = False
+    answer: Answer | None = None
 
     @property
     def ready(self) -> bool:

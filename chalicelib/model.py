@@ -509,6 +509,8 @@ class Deployment:
         health: as it was when it was found live.
         repository: what it was made from, `forge/owner/name`, with `tag` (or branch) and `commit`.
         image: which image runs, by digest; `by`: who pushed.
+        probe: an address, or a path of the environment's own, that has to answer before the version counts as live.
+        probe_within_s: how long it may take to, once the environment is Ready and well.
         unseen: how many looks at Elastic Beanstalk in a row were refused or not answered.
         built_from: what the image stands on, by digest, where Elastic Beanstalk builds it itself.
     """
@@ -549,6 +551,8 @@ class Deployment:
     image: str | None = None
     by: str | None = None
     unseen: int = 0
+    probe: str | None = None
+    probe_within_s: int = 60
     built_from: str | None = None
 
 

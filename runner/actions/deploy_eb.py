@@ -25,7 +25,7 @@ from runner import bundling, eb_logs
 from runner.bundle.making import Bundle
 from runner.bundle.placeholders import Image
 from runner.context import Context, Park
-from runner.fields import Duration, ImageName, Name
+from runner.fields import Address, Duration, ImageName, Name
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticbeanstalk import ElasticBeanstalkClient
@@ -50,6 +50,8 @@ class Settings(pydantic.BaseModel):
     Args:
         timeout: how long each part may take: the version, the wait for Ready, the update itself, the way back.
         rollback: auto = what does not do is undone: the version that was well there last is deployed again, once.
+        probe: an address, or a path of the environment's own, that has to answer with 2xx or 3xx before it is live.
+        probe_within: how long that may take, once the environment is Ready and well.
         bundle: image = the tested image is named by its digest; source = Elastic Beanstalk builds the Dockerfile anew.
     """
 
@@ -60,6 +62,8 @@ class Settings(pydantic.BaseModel):
     region: str | None = pydantic.Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")
     timeout: Duration = 1800
     rollback: Literal["auto", "never"] = "auto"
+    probe: Address | None = None
+    probe_within: Duration = 60
     bundle: Literal["image", "source"] = "image"
     image: ImageName | None = None
 
@@ -149,6 +153,8 @@ def begin(settings: Settings, context: Context) -> Deployment:
         due_at=now,
         timeout_s=settings.timeout,
         rolls_back=settings.rollback == "auto",
+        probe=settings.probe,
+        probe_within_s=settings.probe_within,
         repository=context.job.source.name,
         tag=context.job.event.name,
         commit=context.job.event.commit,

@@ -122,12 +122,12 @@ class World:
 
     # --- what a runner and the ticker do ----------------------------------------------------------
 
-    def tag(self, name="v2", rollback="auto"):
+    def tag(self, name="v2", **more):
         """A run for a tag, before its first claim."""
         self._number += 1
         digest = "sha256:" + f"{self._number}" * 64
         push = Action("push", passed("push", image={"name": IMAGE, "id": digest}, digests={REGISTRY: digest}))
-        said = {"application": "crm", "environment": ENVIRONMENT, "image": IMAGE, "rollback": rollback}
+        said = {"application": "crm", "environment": ENVIRONMENT, "image": IMAGE, **more}
         deploy = SimpleNamespace(
             name="deploy_eb", said=said, NEEDS_IMAGE=False, Settings=deploy_eb.Settings, run=deploy_eb.run
         )

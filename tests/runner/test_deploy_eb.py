@@ -652,3 +652,9 @@ def test_an_elastic_beanstalk_out_of_reach_is_ours(world):
 def test_settings_are_checked(fields):
     with pytest.raises(ValidationError):
         Settings(**{"application": "crm", "environment": "crm-production", **fields})
+
+
+def test_what_has_to_answer_stands_in_the_record(world):
+    settings = Settings(**SETTINGS.model_dump() | {"probe": "https://crm.example.com/health", "probe_within": 120})
+    world.act(settings)
+    assert (world.record().probe, world.record().probe_within_s) == ("https://crm.example.com/health", 120)
