@@ -289,6 +289,16 @@ def test_the_runner_deletes_messages_and_nothing_else():
     assert {"ses:SendEmail", "ses:SendRawEmail", "ssm:GetParameter", "sqs:ChangeMessageVisibility"} <= granted
 
 
+def test_versions_are_removed_by_a_right_that_nobody_has_who_was_not_given_it():
+    assert actions(managed("PrunePolicy")) == {"elasticbeanstalk:DeleteApplicationVersion", "s3:DeleteObject"}
+    (bundles,) = [one["Resource"] for one in managed("PrunePolicy") if one["Action"] == "s3:DeleteObject"]
+    assert bundles == {"Sub": "${Bucket.Arn}/bundles/*.zip"}
+    assert RESOURCES["RunnerRole"]["Properties"]["ManagedPolicyArns"] == [
+        {"Ref": "RunnerPolicy"},
+        {"Ref": "DeployPolicy"},
+    ]
+
+
 # --- the functions' configuration -----------------------------------------------------------------
 
 
