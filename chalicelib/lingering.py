@@ -6,11 +6,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from chalicelib.edge import Edge
+from chalicelib.environment import LOOK_EVERY
 from chalicelib.ticker import tick
 
 SILENT_FOR = timedelta(seconds=150)
 """A runner that ticks says every minute that it lives: one that has not for so long does not look."""
-_SHORTEST = timedelta(seconds=1)
 
 
 def linger(edge: Edge, until: datetime, sleep: Callable[[float], None]) -> int:
@@ -26,7 +26,7 @@ def linger(edge: Edge, until: datetime, sleep: Callable[[float], None]) -> int:
     while at := _next(edge, until):
         if ticks == 0 and any(edge.now() - runner.seen_at < SILENT_FOR for runner in edge.store.runners(edge.now())):
             return 0
-        pause = max(at - edge.now(), _SHORTEST)
+        pause = max(at - edge.now(), LOOK_EVERY)
         if edge.now() + pause > until:
             return ticks
         sleep(pause.total_seconds())

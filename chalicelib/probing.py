@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor, wait
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 import urllib3
@@ -66,7 +67,7 @@ def _asked(address: str, *, public: bool) -> Answer:
             headers = {**_HEADERS, "Host": parts.netloc}
             answer = pool.urlopen("GET", path, headers=headers, retries=False, redirect=False, preload_content=False)
             answer.close()
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, HTTPException, OSError, ValueError) as error:
         return Answer(good=False, said=f"{address} does not answer ({type(error).__name__})")
     return Answer(good=answer.status in _GOOD, said=f"{address} answers {answer.status}")
 
