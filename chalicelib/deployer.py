@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ def to_the_millisecond(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def advance_deployments(ids: Iterable[str], *, edge: Edge, now: datetime, probe: Ask = ask) -> None:
+def advance_deployments(ids: Sequence[str], *, edge: Edge, now: datetime, probe: Ask = ask) -> None:
     """Advance deployments that were found due; at its end an environment is free and its run awake.
 
     One that fails does not keep the others waiting.
@@ -51,16 +51,15 @@ def advance_deployments(ids: Iterable[str], *, edge: Edge, now: datetime, probe:
         probe: asks at the address that a deployment names.
     """
     by_region: dict[str, deque[Deployment]] = defaultdict(deque)
-    for deployment_id in ids:
-        with left_for_the_next_tick("deployment", deployment_id):
-            record = edge.store.deployment(deployment_id)
-            # The index counts what falls due within its second.
-            if record is None or record.due_at is None or record.due_at > now + timedelta(seconds=1):
-                continue
-            if record.state in DEPLOYMENT_ENDS:
-                _settle(record, edge)
-            else:
-                by_region[record.region].append(record)
+    for record in edge.store.read_deployments(ids) if ids else ():
+        # The index counts what falls due within its second.
+        if record.due_at is None or record.due_at > now + timedelta(seconds=1):
+            continue
+        if record.state not in DEPLOYMENT_ENDS:
+            by_region[record.region].append(record)
+            continue
+        with left_for_the_next_tick("deployment", record.id):
+            _settle(record, edge)
     for region, waiting in by_region.items():
         with left_for_the_next_tick("region", region):
             client = edge.client("elasticbeanstalk", region)

@@ -52,7 +52,8 @@ def tick(
         with left_for_the_next_tick(due.kind, due.id):
             _do(due, edge, now)
     # Together: Elastic Beanstalk is asked once for all of them.
-    advance_deployments([due.id for due in due_now if due.kind == "deployment"], edge=edge, now=now)
+    with left_for_the_next_tick("deployment", "all"):
+        advance_deployments([due.id for due in due_now if due.kind == "deployment"], edge=edge, now=now)
     if bury:
         bury_dead(pools, edge, now)
     return found

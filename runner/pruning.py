@@ -136,8 +136,7 @@ class Pruner:
         """Each is due as long as it has not come to its end."""
         store = self._edge.store
         ids = [due.id for due in store.due(self._edge.now() + _AHEAD, _MOST) if due.kind == "deployment"]
-        found = [store.deployment(one) for one in ids]
-        return [one for one in found if one and one.state not in DEPLOYMENT_ENDS]
+        return [one for one in store.read_deployments(ids) if one.state not in DEPLOYMENT_ENDS]
 
 
 def _deleted(place: Place, client: Any) -> bool:

@@ -33,6 +33,9 @@ class MemoryStore:
     def deployment(self, deployment_id):
         return self.deployments.get(deployment_id)
 
+    def read_deployments(self, ids):
+        return [self.deployments[one] for one in ids if one in self.deployments]
+
     def create_deployment(self, deployment):
         return self.deployments.setdefault(deployment.id, deployment) is deployment
 
