@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 
@@ -76,7 +77,13 @@ class NothingToDo(TauError):
 
 
 class StepErrored(TauError):
-    """We broke, or something we lean on did: a registry that is down, a missing secret. Tried once more."""
+    """We broke, or something we lean on did: a registry that is down, a missing secret. Tried once more.
+
+    Args:
+        facts: what is known all the same (a test's artifacts), for those who are told.
+    """
+
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 class DiskFull(StepErrored):

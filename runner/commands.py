@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import pydantic
 
 from chalicelib.errors import StepErrored, StepFailed
-from chalicelib.reports.words import duration, size
+from chalicelib.reports.words import duration, limit
 from runner import containers, contract, images
 from runner.containers import Ended
 from runner.context import Context, Image
@@ -128,7 +128,8 @@ def container(
         services = None
         if settings.services:
             services = stack.enter_context(serving(settings.services, context, network, name))
-        yield Made(stack.enter_context(containers.created(context.docker, wanted, network.id)), services)
+        made = containers.created(context.docker, wanted, network.id, stopping=context.stopping)
+        yield Made(stack.enter_context(made), services)
 
 
 @contextlib.contextmanager
@@ -136,13 +137,15 @@ def _network(settings: Limited, context: Context, name: str, publish: Publish | 
     """One of its own, with a way out or without; none, where there is nothing to be reached."""
     inside = settings.network == "none"
     if publish:
-        with containers.own_network(context.docker, name, context.labels, inside=inside, published=True) as made:
+        with containers.own_network(
+            context.docker, name, context.labels, inside=inside, published=True, stopping=context.stopping
+        ) as made:
             yield Network(made, inside, publish)
         return
     if inside and not settings.services:
         yield Network("none", inside=True)
         return
-    with containers.own_network(context.docker, name, context.labels, inside=inside) as made:
+    with containers.own_network(context.docker, name, context.labels, inside=inside, stopping=context.stopping) as made:
         yield Network(made, inside=inside)
 
 
@@ -181,9 +184,25 @@ def check_limits(what: str, settings: Limited, ended: Ended, tail: tuple[str, ..
             f"{what} took longer than {duration(ended.timed_out_s)} and had to be stopped{meanwhile(ended)}", tail
         )
     if ended.out_of_memory:
-        raise StepFailed(f"{what} ran out of memory (limit {size(settings.memory)})", tail)
+        raise StepFailed(f"{what} ran out of memory (limit {limit(settings.memory)})", tail)
     if ended.filled:
-        raise StepFailed(f"{what} filled the disk and had to be stopped (limit {size(settings.disk)})", tail)
+        raise StepFailed(f"{what} filled the disk and had to be stopped (limit {limit(settings.disk)})", tail)
+
+
+def check_stopped(what: str, settings: Limited, ended: Ended, tail: tuple[str, ...]) -> None:
+    """It came to its end by itself.
+
+    Raises:
+        StepFailed: it took more than it was given.
+        StepErrored: it was killed by somebody else than us.
+    """
+    check_limits(what, settings, ended, tail)
+    _check_killed(what, ended)
+
+
+def _check_killed(what: str, ended: Ended) -> None:
+    if ended.code == _KILLED:
+        raise StepErrored(f"{what} was killed from outside, neither by us nor for memory")
 
 
 def check_code(what: str, ended: Ended, tail: tuple[str, ...], evidence: object = None) -> None:
@@ -196,8 +215,8 @@ def check_code(what: str, ended: Ended, tail: tuple[str, ...], evidence: object 
         StepFailed: with something else.
         StepErrored: it was killed by somebody else than us.
     """
-    if ended.code == _KILLED and not evidence:
-        raise StepErrored(f"{what} was killed from outside, neither by us nor for memory")
+    if not evidence:
+        _check_killed(what, ended)
     if ended.code:
         raise StepFailed(f"{what} exited with {ended.code}{meanwhile(ended)}", tail)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import IPv4Network
@@ -17,12 +20,14 @@ from urllib3.exceptions import HTTPError
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.reports.words import size
 from runner import images
-from runner.aside import aside, settled
+from runner.aside import Answer, aside, settled
 from runner.context import Log
 from runner.ending import Ending, Limits
 from runner.frames import Attached
 from runner.pace import Pace, Real
 from runner.stopping import Stopping
+
+logger = logging.getLogger("tau.containers")
 
 BRIDGES = "tau-"
 """What the bridges of all own networks begin with."""
@@ -39,6 +44,9 @@ _INSIDE = IPv4Network("198.18.0.0/15")
 _NOBODY = "127.0.0.1"
 _LOOPBACK = "127.0.0.1"
 _TIDY_S = 30
+_TIDY_WHEN_ASKED_S = 10
+# Making, starting, asking: even on a machine that is overloaded it takes no such time.
+_PATIENCE_S = 60
 _LAST_WORDS_S = 5
 _PACE = Real()
 PROCESSES = 4096
@@ -140,16 +148,30 @@ class Ended:
 
 @contextlib.contextmanager
 def own_network(
-    docker: Any, name: str, labels: Mapping[str, str], *, inside: bool = False, published: bool = False
+    docker: Any,
+    name: str,
+    labels: Mapping[str, str],
+    *,
+    inside: bool = False,
+    published: bool = False,
+    stopping: Stopping | None = None,
 ) -> Iterator[str]:
     """A network on which nothing else is.
 
     Args:
         inside: it has no way out; nor has this machine an address in it, by which its services would be reached.
         published: this machine has one all the same, so that ports can be published on its loopback.
+
+    Raises:
+        StepErrored: the engine does not do its part.
+        Stopped: somebody asks for it.
     """
+
+    def make() -> str:
+        return _network(docker, name, {**labels, "tau.kind": "network"}, inside=inside, published=published)
+
     with images.answering():
-        network = _network(docker, name, {**labels, "tau.kind": "network"}, inside=inside, published=published)
+        network = _soon(make, stopping or Stopping(), docker.api.remove_network)
     try:
         yield network
     finally:
@@ -201,13 +223,23 @@ def bridge_of(network: str) -> str:
 
 
 @contextlib.contextmanager
-def created(docker: Any, wanted: Wanted, network: str, *, tidy_s: float = _TIDY_S) -> Iterator[str]:
+def created(
+    docker: Any, wanted: Wanted, network: str, *, tidy_s: float = _TIDY_S, stopping: Stopping | None = None
+) -> Iterator[str]:
     """A container that has not started, without privileges, and removed at the end whatever happened.
+
+    Args:
+        tidy_s: for how long its removal is waited for; whoever reaps removes it then.
 
     Raises:
         StepFailed: nothing can be made of the image.
-        StepErrored: the engine has not removed it in `tidy_s`.
+        StepErrored: the engine does not answer.
+        Stopped: somebody asks for it.
     """
+
+    def remove(made: Mapping[str, Any]) -> None:
+        docker.api.remove_container(made["Id"], force=True, v=True)
+
     with images.answering(), _telling_whose_fault():
         host = docker.api.create_host_config(
             init=True,
@@ -229,7 +261,8 @@ def created(docker: Any, wanted: Wanted, network: str, *, tidy_s: float = _TIDY_
             dns=[_NOBODY] if wanted.inside else None,
             port_bindings={port: (_LOOPBACK, here) for port, here in wanted.ports.items()} or None,
         )
-        container = docker.api.create_container(
+        making = functools.partial(
+            docker.api.create_container,
             wanted.image,
             command=None if wanted.command is None else list(wanted.command),
             environment=dict(wanted.environment),
@@ -241,11 +274,13 @@ def created(docker: Any, wanted: Wanted, network: str, *, tidy_s: float = _TIDY_
             ports=[tuple(port.split("/")) for port in wanted.ports] or None,
             # Who wants to know whether it is well asks by himself.
             healthcheck={"test": ["NONE"]},
-        )["Id"]
+        )
+        container = str(_soon(making, stopping or Stopping(), remove)["Id"])
     try:
         yield container
     finally:
-        _tidy(lambda: docker.api.remove_container(container, force=True, v=True), tidy_s)
+        patience_s = min(tidy_s, _TIDY_WHEN_ASKED_S) if stopping and stopping.why else tidy_s
+        _tidy(lambda: docker.api.remove_container(container, force=True, v=True), patience_s)
 
 
 def _known_as(docker: Any, wanted: Wanted, network: str) -> Any:
@@ -299,15 +334,15 @@ def watch(docker: Any, container: str, log: Log, limits: Limits, stopping: Stopp
         StepErrored: long after its time it still runs.
         Stopped: somebody asked; it has ended, unless the engine does not do as it is told.
     """
-    with images.answering(), _attached(docker, container) as output:
+    with images.answering(), _attached(docker, container, stopping) as output:
         stopping.check()
         with _telling_whose_fault():
-            docker.api.start(container)
+            _soon(lambda: docker.api.start(container), stopping)
         with Ending(docker, container, output, limits, stopping) as ending:
             for chunk in output:
                 log.write(chunk)
             code = ending.exit_code()
-        state = docker.api.inspect_container(container)["State"]
+        state = _soon(lambda: docker.api.inspect_container(container)["State"], stopping)
     stopping.check()
     return Ended(
         code,
@@ -363,18 +398,47 @@ def packed(docker: Any, container: str, path: str) -> Iterator[Iterator[bytes] |
 
 
 def _tidy(remove: Callable[[], object], most_s: float) -> None:
-    """Remove something; an engine that hangs is not waited for, and what is left has our labels."""
+    """Remove something. What an engine does not let go has our labels, and no verdict hangs on it."""
     removal = aside(remove, _PACE)
     if not settled(removal, Stopping(), _PACE, most_s):
-        raise StepErrored("the Docker engine does not answer: something is left in it")
-    with images.answering(), contextlib.suppress(NotFound):
-        removal.result()
+        logger.warning("something is left in the engine", extra={"error": f"it has not answered for {most_s:.0f} s"})
+        return
+    try:
+        with images.answering(), contextlib.suppress(NotFound):
+            removal.result()
+    except StepErrored as error:
+        logger.warning("something is left in the engine", extra={"error": str(error)})
+
+
+def _soon(call: Callable[[], Answer], stopping: Stopping, undo: Callable[[Answer], object] = lambda _: None) -> Answer:
+    """What an engine does at once, where it does anything.
+
+    Args:
+        undo: is done with an answer for which nobody waits any more.
+
+    Raises:
+        StepErrored: it hangs.
+        Stopped: somebody asks for it.
+    """
+
+    def let_go(late: Future[Answer]) -> None:
+        # An engine that is gone by then has let go by itself.
+        with contextlib.suppress(StepErrored), images.answering():
+            undo(late.result())
+
+    future = aside(call, _PACE)
+    if not settled(future, stopping, _PACE, _PATIENCE_S):
+        future.add_done_callback(let_go)
+        stopping.check()
+        raise StepErrored(f"the Docker engine does not answer: it was waited for for {_PATIENCE_S} s")
+    return future.result()
 
 
 @contextlib.contextmanager
-def _attached(docker: Any, container: str) -> Iterator[Attached]:
+def _attached(docker: Any, container: str, stopping: Stopping) -> Iterator[Attached]:
     """What a container prints, from its first word on."""
-    output = Attached(docker, docker.api.attach(container, stream=True, stdout=True, stderr=True))
+    attach = functools.partial(docker.api.attach, container, stream=True, stdout=True, stderr=True)
+    output = Attached(docker, _soon(attach, stopping, lambda late: Attached(docker, late).release()))
     try:
         yield output
     finally:

@@ -108,16 +108,23 @@ def read(documents: Iterable[tuple[str, bytes]]) -> Tests:
     failures: list[tuple[str, str]] = []
     times: list[tuple[str, float]] = []
     for path, content in documents:
-        for case in _cases(path, content):
+        document = _document(path, content)
+        shown = 0
+        for case in document.cases:
             name = ".".join(part for part in (case.classname, case.name) if part)
             times.append((name, _seconds(case)))
             wrong = [part for part in case.result if isinstance(part, junitparser.Failure | junitparser.Error)]
+            shown += len(wrong)
             if wrong:
                 failures.append((name, (wrong[0].message or wrong[0].text or "").strip()))
             elif any(isinstance(part, junitparser.Skipped) for part in case.result):
                 skipped += 1
             else:
                 passing.append(name[:MOST_NAME])
+        if document.counted > shown:
+            # What breaks before a suite's first test is no test's: such as a setUpBeforeClass.
+            counts = f"it counts {document.counted} errors and failures, of which its test cases show {shown}"
+            failures.append((document.name, counts))
     slowest = sorted((one for one in times if one[1] >= _SLOW_S), key=lambda one: -one[1])[:_MOST_SLOW]
     return Tests(len(passing), len(failures), skipped, tuple(failures), frozenset(passing), tuple(slowest))
 
@@ -131,12 +138,35 @@ def _seconds(case: Any) -> float:
     return round(seconds, 3) if isfinite(seconds) else 0.0
 
 
-def _cases(path: str, content: bytes) -> list[Any]:
-    """The test cases of one document."""
+@dataclass(frozen=True)
+class _Document:
+    """What one document says: its test cases, and how many errors and failures it counts itself."""
+
+    name: str
+    cases: list[Any]
+    counted: int
+
+
+def _document(path: str, content: bytes) -> _Document:
     import junitparser  # noqa: PLC0415 - as above
 
     try:
-        return [case for suite in junitparser.JUnitXml.fromstring(content) for case in suite]
+        root = junitparser.JUnitXml.fromstring(content)
+        suites = list(root)
+        # In this order: what has no number is counted by the parser, which then overwrites those below it.
+        counted = max(sum(map(_counted, suites)), _counted(root))
+        bare: list[Any] = list(root.iterchildren(junitparser.TestCase))  # type: ignore[no-untyped-call]
+        cases = [*bare, *(case for suite in suites for case in suite)]
     # ValueError, LookupError: its encoding is unknown, or none that the parser reads. RecursionError: suites in suites.
     except (junitparser.JUnitXmlError, ET.ParseError, ValueError, LookupError, RecursionError) as error:
         raise ValueError(f"{path} is no JUnit XML: {error}") from error
+    name = next((suite.name for suite in suites if suite.name), path)
+    return _Document(name, cases, counted)
+
+
+def _counted(suite: Any) -> int:
+    """The errors and failures that a suite says it has; 0 where it does not say so in numbers."""
+    try:
+        return int(suite.errors or 0) + int(suite.failures or 0)
+    except ValueError:
+        return 0

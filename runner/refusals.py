@@ -31,6 +31,13 @@ _COMMAND_FAILED = tuple(
         r'process "(?P<command>.*)" did not complete successfully: exit code: (?P<code>\d+)',
     )
 )
+# BuildKit's, where a command did not even begin: this machine is to blame, unless the image has no such thing.
+_NOT_BEGUN = re.compile(
+    r"(executor failed running \[.*\]|process \".*\" did not complete successfully): (?!exit code)", re.DOTALL
+)
+_NOT_THERE = re.compile(
+    r"not found|no such file|unable to find (user|group)|exec format error|permission denied|not a directory"
+)
 # The ways to say where in itself BuildKit gave up; none of it helps a reader.
 _WRAPPING = re.compile(
     r"^(ERROR: )?((failed to (build|solve|create LLB definition)( with frontend [\w.]+)?"
@@ -51,6 +58,6 @@ def refusal(error: str, tail: tuple[str, ...]) -> StepFailed | StepErrored:
             return StepErrored(f"the Dockerfile's command `{command}` was killed from outside")
         return StepFailed(f"the Dockerfile's command `{command}` exited with {failed['code']}", tail)
     said = _WRAPPING.sub("", error.strip())
-    if _OURS.search(said):
+    if _OURS.search(said) or (_NOT_BEGUN.search(said) and not _NOT_THERE.search(said)):
         return StepErrored(f"the build broke: {said}")
     return StepFailed(f"the Dockerfile does not build: {said}", tail)

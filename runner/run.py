@@ -20,6 +20,7 @@ from chalicelib.errors import (
     NeedsAttention,
     NothingToDo,
     Outrun,
+    StepErrored,
     StepFailed,
     TauError,
     Withdrawn,
@@ -507,10 +508,11 @@ def _not_passed(
     # What is cut before its secrets are hidden may end in half of one.
     hidden = place.watching.guard.text
     reason = hidden(str(error) if known else f"{type(error).__name__}: {error}")
-    failure = error if isinstance(error, StepFailed) else StepFailed("")
-    lines = tuple(hidden(line)[:_MOST_REASON] for line in failure.lines[:_MOST_LINES])
+    said = error.lines if isinstance(error, StepFailed) else ()
+    lines = tuple(hidden(line)[:_MOST_REASON] for line in said[:_MOST_LINES])
+    facts = error.facts if isinstance(error, StepFailed | StepErrored) else {}
     # The record has a limit, and a run that cannot be ended is worse than a mail without its details.
-    facts = failure.facts if len(wire.dumps(failure.facts)) <= _MOST_FACTS else {}
+    facts = facts if len(wire.dumps(facts)) <= _MOST_FACTS else {}
     if isinstance(error, NeedsAttention):
         facts = {**facts, _NO_RETRY: True}
     return StepResult(place.step.action, status, started_at, ended_at, reason[:_MOST_REASON], lines, facts)

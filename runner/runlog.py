@@ -94,6 +94,7 @@ class StepLog:
         self._closed = pace.flag()
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._open_line = b""
+        self._line_begins = True
         self._start = pace.start
         self._work = pace.start(self._flush_regularly, "log")
 
@@ -105,7 +106,9 @@ class StepLog:
     def line(self, text: str) -> None:
         """A line of our own."""
         with self._lock:
-            self._take(self._redactor.whole(f"{PREFIX}{text}\n".encode("utf-8", "backslashreplace")), ours=True)
+            before = "" if self._line_begins else "\n"
+            whole = f"{before}{PREFIX}{text}\n".encode("utf-8", "backslashreplace")
+            self._take(self._redactor.whole(whole), ours=True)
 
     def write(self, chunk: bytes) -> None:
         """Whatever the step printed."""
@@ -150,6 +153,7 @@ class StepLog:
     def _take(self, text: bytes, *, ours: bool = False) -> None:
         if len(self._buffer) >= _MOST_UNSENT:
             self._buffer += self._capped.end_head()
+        self._line_begins = text.endswith(b"\n") if text else self._line_begins
         stored = self._capped.feed(text, ours=ours)
         if stored:
             self._buffer_from = self._buffer_from or self._now()

@@ -10,7 +10,7 @@ from typing import Any
 from docker.errors import APIError
 
 from chalicelib.errors import StepErrored, StepFailed
-from chalicelib.reports.words import duration, size
+from chalicelib.reports.words import duration, limit
 from runner import bases, containers, images
 from runner.aside import aside, settled
 from runner.context import Context
@@ -113,7 +113,10 @@ def _made(name: str, service: Service, context: Context, network: Network, calle
         ports=network.publish(name, known),
     )
     said = Said(name, context.log)
-    with contextlib.ExitStack() as hearing, containers.created(context.docker, wanted, network.id) as container:
+    with (
+        contextlib.ExitStack() as hearing,
+        containers.created(context.docker, wanted, network.id, stopping=context.stopping) as container,
+    ):
         # The outer one: it hears the last words until the container is gone.
         hearing.callback(said.finish)
         hearing.enter_context(containers.heard(context.docker, container, said.write, context.pace))
@@ -199,9 +202,11 @@ class _Waiting:
                 known = api.exec_inspect(self._asked)
             except APIError as error:
                 self._asked = None
-                if not error.is_client_error():
+                said = str(error.explanation or error)
+                # One that dies in this very moment is the engine's trouble in its own words.
+                if not error.is_client_error() and "exec failed" not in said:
                     raise
-                self._complain_of_missing(words[0], str(error.explanation or error))
+                self._complain_of_missing(words[0], said)
                 return False  # it has ended just now, and the next look says so
         if known["Running"]:
             return False
@@ -220,5 +225,5 @@ def _end(docker: Any, one: Made) -> str | None:
     if state["Running"]:
         return None
     if state.get("OOMKilled"):
-        return f"ran out of memory (limit {size(one.service.memory)})"
+        return f"ran out of memory (limit {limit(one.service.memory)})"
     return f"exited with {state['ExitCode']}"

@@ -3,77 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from chalicelib.errors import Gone, StepErrored, StepFailed
 from chalicelib.model import Source
-from chalicelib.reports.words import duration, size
+from chalicelib.reports.words import size
 from chalicelib.superseding import Ancestry
-from runner import credentials, git, shell
-from runner.kept import FOLDER_LINK, Claimed, Entries, Shelf, cleaned
+from runner import credentials, git
+from runner.kept import FOLDER_LINK, Claimed, Shelf, cleaned
+from runner.mirror import Damaged, Mirror, NoAccess, locked, refusal
 from runner.stopping import Stopping
 from runner.submodules import DEEPEST, FILE, MOST, Module, Submodules, submodules
-from runner.submodules import MOST_BYTES as MOST_LISTED
 
 _FETCH_S = 900
-_LOCAL_S = 300
-_LOCK_POLL_S = 0.1
 MOST_BYTES = 4 * 1000**3
 """So much of a repository is fetched at once, packed, and no more."""
 MOST_ARCHIVED = 2 * 1000**3
 """So much of a tree is packed in memory, and no more."""
 # No run takes as long: what is older was left by a claim that died.
 _LEFT_S = 24 * 3600
-# What git says when a repository answers and says no; everything else is the network's fault, or ours.
-_NO_SUCH_REF = ("couldn't find remote ref", "not our ref")
-_NO_ACCESS = (
-    "not found",
-    "permission denied",
-    "could not read username",
-    "authentication failed",
-    "access denied",
-    "returned error: 403",
-)
-# What git says when the mirror itself is broken, by a kill or a power loss in the middle of a fetch. Each holds what no
-# branch's name may hold (a blank), so no pusher can have a mirror thrown away by what he calls his branch.
-_DAMAGE = (
-    "cannot lock ref",
-    "unable to create '",
-    "unable to create temporary",
-    "bad object",
-    "loose object",
-    "not a valid object",
-    "not a git repository",
-    "unable to read",
-    "failed to unpack tree",
-    "did not send all necessary objects",
-    "error: packfile ",
-    "is empty",
-    "is corrupt",
-)
-
-
-# `.git`, `..` and their like, which a hostile tree object can hold.
-_LINK = "120000"
-_INVALID = re.compile(r"invalid path ('.*')")
-
-
-class _NoAccess(StepErrored):
-    """The host answers, and says no."""
-
-
-class _Damaged(StepErrored):
-    """The mirror is broken. A fresh one loses nothing but the time of a fetch."""
 
 
 class Workspace:
@@ -161,11 +116,11 @@ class Workspace:
             Stopped: somebody asks for it.
         """
         mirror, until = self._mirror(source, stopping), time.monotonic() + remaining_s
-        with _locked(mirror, remaining_s):
+        with locked(mirror, remaining_s):
             try:
                 commit = self._fetched(mirror, ref, commit, until)
                 self._lay(mirror, commit, into)
-            except _Damaged:
+            except Damaged:
                 mirror.drop()
                 # The commit that was found is kept: its tree may be half written, and another must not be laid over it.
                 commit = self._fetched(mirror, ref, commit, until)
@@ -215,7 +170,7 @@ class Workspace:
             Stopped: somebody asks for it.
         """
         mirror = self._mirror(source, stopping)
-        with _locked(mirror, _FETCH_S):
+        with locked(mirror, _FETCH_S):
             try:
                 self._fetch(mirror, ref, _FETCH_S)
             except StepFailed:
@@ -232,10 +187,10 @@ class Workspace:
             Stopped: somebody asks for it.
         """
         mirror, until = self._mirror(source, stopping), time.monotonic() + _FETCH_S
-        with _locked(mirror, _FETCH_S):
+        with locked(mirror, _FETCH_S):
             try:
                 return self._fetched(mirror, ref, None, until)
-            except _Damaged:
+            except Damaged:
                 mirror.drop()
                 return self._fetched(mirror, ref, None, until)
 
@@ -253,15 +208,15 @@ class Workspace:
             Stopped: somebody asks for it.
         """
         mirror, until = self._mirror(source, stopping), time.monotonic() + _FETCH_S
-        with _locked(mirror, _FETCH_S):
+        with locked(mirror, _FETCH_S):
             try:
                 return self._changed(mirror, ref, commit, since, until)
-            except _Damaged:
+            except Damaged:
                 mirror.drop()
                 return self._changed(mirror, ref, commit, since, until)
 
     def _changed(
-        self, mirror: _Mirror, ref: str, commit: str | None, since: str, until: float
+        self, mirror: Mirror, ref: str, commit: str | None, since: str, until: float
     ) -> tuple[str, ...] | None:
         now = self._fetched(mirror, ref, commit, until)
         is_ref = since.startswith("refs/")
@@ -284,7 +239,7 @@ class Workspace:
             StepFailed: it is larger than anybody's memory should be used for.
         """
         mirror = self._mirror(source, stopping)
-        with _locked(mirror, _FETCH_S):
+        with locked(mirror, _FETCH_S):
             large = mirror.size_bytes(commit)
             if large > MOST_ARCHIVED:
                 where = f"the tree of {source.name} at {commit[:7]}"
@@ -297,23 +252,23 @@ class Workspace:
     def ignored(self, source: Source, commit: str, rules: bytes, *, stopping: Stopping | None = None) -> frozenset[str]:
         """The files of a commit that rules as in a .gitignore name; it must have been checked out before."""
         mirror = self._mirror(source, stopping)
-        with _locked(mirror, _FETCH_S), tempfile.TemporaryDirectory(dir=self._folder / "runs") as folder:
+        with locked(mirror, _FETCH_S), tempfile.TemporaryDirectory(dir=self._folder / "runs") as folder:
             index, written = {"GIT_INDEX_FILE": f"{folder}/index"}, Path(folder) / "rules"
             written.write_bytes(rules)
             mirror.local(git.read_tree(mirror.path, commit), index)
             found = mirror.local(git.ignored(mirror.path, written), index).stdout
         return frozenset(git.names(found))
 
-    def _mirror(self, source: Source, stopping: Stopping | None) -> _Mirror:
+    def _mirror(self, source: Source, stopping: Stopping | None) -> Mirror:
         path = self._folder / "mirrors" / f"{hashlib.sha256(source.clone.encode()).hexdigest()[:32]}.git"
         env = git.environment(self._environ, source.clone, self._folder / "home")
-        return _Mirror(source, path, env, stopping or Stopping())
+        return Mirror(source, path, env, stopping or Stopping())
 
     def _submodules(
         self, parent: Module, allowed: Sequence[Source], until: float, stopping: Stopping | None
     ) -> Submodules:
         mirror = self._mirror(parent.source, stopping)
-        with _locked(mirror, until - time.monotonic()):
+        with locked(mirror, until - time.monotonic()):
             entries = mirror.entries(parent.commit)
             links = {path: sha for path, (mode, sha) in entries.items() if mode == FOLDER_LINK}
             listed = mirror.settings(*entries[FILE]) if links and FILE in entries else b""
@@ -321,19 +276,19 @@ class Workspace:
 
     def _lay_submodule(self, module: Module, into: Path, until: float, stopping: Stopping | None) -> None:
         mirror = self._mirror(module.source, stopping)
-        with _locked(mirror, until - time.monotonic()):
+        with locked(mirror, until - time.monotonic()):
             try:
                 self._fetch_pinned(mirror, module, until)
                 self._lay(mirror, module.commit, into)
-            except _Damaged:
+            except Damaged:
                 mirror.drop()
                 self._fetch_pinned(mirror, module, until)
                 self._lay(mirror, module.commit, into)
-            except _NoAccess as error:
+            except NoAccess as error:
                 # The parent's author has named it.
                 raise StepFailed(f"the submodule {module.path} cannot be fetched: {error}") from error
 
-    def _fetch_pinned(self, mirror: _Mirror, module: Module, until: float) -> None:
+    def _fetch_pinned(self, mirror: Mirror, module: Module, until: float) -> None:
         """Fetch until the commit is there and lies on a branch or tag: one that a host only still has is nobody's."""
         with contextlib.suppress(Gone):
             self._fetch(mirror, "HEAD", until - time.monotonic())
@@ -347,11 +302,11 @@ class Workspace:
                 " branches and tags: push it there, or correct the submodule"
             )
 
-    def _fetched(self, mirror: _Mirror, ref: str, commit: str | None, until: float) -> str:
+    def _fetched(self, mirror: Mirror, ref: str, commit: str | None, until: float) -> str:
         self._fetch(mirror, ref, until - time.monotonic())
         return mirror.resolve(ref, commit)
 
-    def _fetch(self, mirror: _Mirror, ref: str, remaining_s: float, how: tuple[str, ...] | None = None) -> None:
+    def _fetch(self, mirror: Mirror, ref: str, remaining_s: float, how: tuple[str, ...] | None = None) -> None:
         source, path = mirror.source, mirror.path
         if not path.is_dir():
             # Made aside and renamed: a mirror that was killed half-way is never taken for one.
@@ -369,9 +324,9 @@ class Workspace:
                 f" {size(self._most_bytes)} at once. Take large files and what they were out of its history"
             )
         if not output.ok:
-            raise _refusal(source, ref, output.complaint)
+            raise refusal(source, ref, output.complaint)
 
-    def _lay(self, mirror: _Mirror, commit: str, into: Path) -> None:
+    def _lay(self, mirror: Mirror, commit: str, into: Path) -> None:
         claimed = next((one for one in list(self._claims.values()) if one.holds(into)), None)
         if claimed:
             claimed.give_back(into)
@@ -385,7 +340,7 @@ class Workspace:
             shutil.rmtree(into, ignore_errors=True)
             raise
 
-    def _lay_kept(self, mirror: _Mirror, commit: str, into: Path, claimed: Claimed) -> None:
+    def _lay_kept(self, mirror: Mirror, commit: str, into: Path, claimed: Claimed) -> None:
         note = claimed.take(mirror.source.clone, into)
         entries = note.entries if note and note.commit == commit else mirror.entries(commit)
         try:
@@ -398,7 +353,7 @@ class Workspace:
             self._write(mirror, commit, into, missing)
         claimed.laid(mirror.source.clone, into, commit, entries)
 
-    def _write(self, mirror: _Mirror, commit: str, into: Path, names: list[str] | None = None) -> None:
+    def _write(self, mirror: Mirror, commit: str, into: Path, names: list[str] | None = None) -> None:
         """Write a commit's files, or only those of these names, over what lies there."""
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder / "runs") as folder:
@@ -430,155 +385,3 @@ def _out_of_the_way(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         folder.rename(tempfile.mkdtemp(dir=folder.parent, prefix="left-"))
-
-
-@dataclass(frozen=True)
-class _Mirror:
-    """One repository's mirror, for one claim.
-
-    Args:
-        env: what git gets of our environment.
-        stopping: who waits for git no longer.
-    """
-
-    source: Source
-    path: Path
-    env: Mapping[str, str]
-    stopping: Stopping
-
-    def run(
-        self,
-        argv: tuple[str, ...],
-        timeout_s: float = _LOCAL_S,
-        more: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
-    ) -> shell.Output:
-        """Run git; what it says of a refusal is the caller's to judge.
-
-        Raises:
-            _Damaged: it complains of the mirror itself.
-            Stopped: somebody asks for it.
-        """
-        env = {**self.env, **(more or {})}
-        output = shell.run(argv, env=env, timeout_s=timeout_s, stopping=self.stopping, stdin=stdin)
-        if not output.ok and (line := _damage(output.complaint)):
-            raise _Damaged(f"git's mirror on this machine is broken: {line}")
-        return output
-
-    def local(self, argv: tuple[str, ...], more: Mapping[str, str] | None = None, stdin: bytes = b"") -> shell.Output:
-        output = self.run(argv, more=more, stdin=stdin)
-        if not output.ok and (path := _INVALID.search(output.complaint)):
-            raise StepFailed(
-                f"the commit holds {path[1]}, which git writes into no tree: take it out of the repository"
-            )
-        if not output.ok:
-            raise StepErrored(f"git failed on this machine: {output.complaint}")
-        return output
-
-    def resolve(self, ref: str, commit: str | None) -> str:
-        """The full sha of a commit that must lie on a ref; of the ref's tip where none is named."""
-        where = f"{self.source.forge}/{self.source.repository}"
-        tip = self.commit(ref)
-        if tip is None:
-            raise StepFailed(f"{ref} of {where} is no commit")
-        if commit is None or commit == tip:
-            return tip
-        there = self.commit(commit)
-        if there is None or not self.on(there, tip):
-            raise Gone(
-                f"commit {commit[:7]} is gone from {ref} of {where}:"
-                " it was rewritten or deleted after the push; push again"
-            )
-        return there
-
-    def sweep(self) -> int:
-        """Remove the halves that a fetch has left, as who holds the mirror may; the size of the largest."""
-        largest = 0
-        for half in (*self.path.glob("objects/pack/tmp_*"), *self.path.glob("objects/??/tmp_*")):
-            largest = max(largest, half.stat().st_size)
-            half.unlink(missing_ok=True)
-        return largest
-
-    def commit(self, name: str) -> str | None:
-        output = self.run(git.commit_of(self.path, name))
-        return output.stdout.decode().strip() if output.ok else None
-
-    def entries(self, commit: str) -> Entries:
-        found = {}
-        for line in os.fsdecode(self.local(git.tree(self.path, commit)).stdout).split("\0")[:-1]:
-            what, _, path = line.partition("\t")
-            mode, _, sha = what.split(" ")
-            found[path] = (mode, sha)
-        return found
-
-    def size_bytes(self, commit: str) -> int:
-        """Of all files of a commit; a submodule has none."""
-        lines = self.local(git.sizes(self.path, commit)).stdout.split(b"\0")[:-1]
-        found = (line.partition(b"\t")[0].split()[-1] for line in lines)
-        return sum(int(one) for one in found if one.isdigit())
-
-    def settings(self, mode: str, blob: str) -> bytes:
-        """What a .gitmodules says, as `git config -z --list` has it."""
-        if mode == _LINK or int(self.local(git.size_of(self.path, blob)).stdout) > MOST_LISTED:
-            raise StepFailed(
-                f"{FILE} of {self.source.name} is a link, or larger than {size(MOST_LISTED)}: write a file"
-            )
-        output = self.run(git.setting_list(self.path, blob))
-        if not output.ok:
-            raise StepFailed(f"{FILE} of {self.source.name} cannot be read: {output.complaint}")
-        return output.stdout
-
-    def on(self, commit: str, tip: str) -> bool:
-        return self.run(git.is_ancestor(self.path, commit, tip)).ok
-
-    def drop(self) -> None:
-        # Moved aside first: one that is killed here leaves no half of a mirror. What cannot go complains once more.
-        with contextlib.suppress(OSError):
-            aside = self.path.rename(tempfile.mkdtemp(dir=self.path.parent, prefix="new-"))
-            shutil.rmtree(aside, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(mirror: _Mirror, limit_s: float) -> Iterator[None]:
-    """Hold the mirror, which nobody else reads or writes meanwhile: it may be thrown away.
-
-    Raises:
-        StepErrored: another runner (a frozen one keeps its lock) did not let go of it.
-    """
-    path, until = mirror.path, time.monotonic() + limit_s
-    with (path.parent / f"{path.name}.lock").open("w") as file:
-        while not _got(file):
-            mirror.stopping.check()
-            if time.monotonic() >= until:
-                where, held = f"{mirror.source.forge}/{mirror.source.repository}", duration(limit_s)
-                raise StepErrored(f"another runner has held the mirror of {where} for {held}: is it frozen?")
-            time.sleep(_LOCK_POLL_S)
-        yield
-
-
-def _got(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _damage(complaint: str) -> str | None:
-    """The line that tells of a broken mirror; what the other side says of itself is none."""
-    # Nor that nobody answers for a password.
-    ours = (line for line in complaint.splitlines() if not line.startswith("remote:") and "askpass" not in line)
-    return next((line for line in ours if any(words in line.lower() for words in _DAMAGE)), None)
-
-
-def _refusal(source: Source, ref: str, complaint: str) -> Exception:
-    where = f"{source.forge}/{source.repository}"
-    said = complaint.lower()
-    if any(words in said for words in _NO_SUCH_REF):
-        return Gone(f"{ref} of {where} is gone: it was deleted after the push")
-    # What it says first is the reason; the rest is advice.
-    first = complaint.splitlines()[0] if complaint else "git said nothing"
-    if any(words in said for words in _NO_ACCESS):
-        what = f"its key {source.key}" if source.key else "no key: set `key` for its forge in ci.yml"
-        return _NoAccess(f"{where} does not exist, or does not let us in with {what} ({first})")
-    return StepErrored(f"{where} cannot be fetched: {first}")

@@ -92,6 +92,14 @@ def size(size_bytes: int) -> str:
     return f"{value:.0f} {units[0]}" if whole else f"{value:.1f} {units[0]}"
 
 
+def limit(size_bytes: int) -> str:
+    """A number of bytes as ci.yml has it, where 1 KB is 1024 bytes: `64MB`, `2GB`, `1000B`."""
+    value, units = size_bytes, ["B", "KB", "MB", "GB"]
+    while value and value % 1024 == 0 and len(units) > 1:
+        value, units = value // 1024, units[1:]
+    return f"{value}{units[0]}"
+
+
 def commit(sha: str | None) -> str:
     """The seven characters of a commit that people use; `no commit` where there is none."""
     return clean(sha)[:7] if sha else "no commit"

@@ -7,19 +7,28 @@ from types import MappingProxyType
 from typing import Annotated
 
 from annotated_types import MaxLen, MinLen
+from pydantic import AfterValidator
 
-from chalicelib.errors import StepFailed
+from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import Json, StepResult, StepStatus
 from chalicelib.reports.words import duration
 from runner import commands, containers, junit, taking
 from runner.context import Context
-from runner.fields import KeptGlob, Words
+from runner.fields import KeptGlob, Words, complaint, shape
 from runner.since import since
 
 NEEDS_IMAGE = True
 DOES = ("be tested", "in {image}")
 
 _MOST_GLOBS = 20
+
+
+def _of_the_container(glob: str) -> str:
+    if glob != "none" and not glob.startswith("/"):
+        raise complaint(
+            f"expected a path in the container, from its root on, such as /results/*.xml, got {shape(glob)}"
+        )
+    return glob
 
 
 class Settings(commands.Limited):
@@ -30,7 +39,7 @@ class Settings(commands.Limited):
     """
 
     command: Words
-    results: str = "/results/*.xml"
+    results: Annotated[str, AfterValidator(_of_the_container)] = "/results/*.xml"
     artifacts: Annotated[tuple[KeptGlob, ...], MinLen(1), MaxLen(_MOST_GLOBS)] | None = None
 
 
@@ -45,15 +54,20 @@ def run(settings: Settings, context: Context) -> StepResult:
         kept = taking.take(settings.artifacts or (), made.container, context)
         try:
             facts = verdict(settings, context, made.container, ended)
-        except StepFailed as failure:
-            failure.facts = {**kept, **failure.facts}
+        except (StepFailed, StepErrored) as error:
+            error.facts = {**kept, **error.facts}
             raise
     return StepResult("test", StepStatus.PASSED, started_at, context.now(), facts={**kept, **facts})
 
 
 def verdict(settings: Settings, context: Context, container: str, ended: containers.Ended) -> dict[str, Json]:
     """The facts of a suite that is green; for what is raised see `results` and `judge`."""
-    tests = results(settings, context, container)
+    try:
+        tests = results(settings, context, container)
+    except StepFailed:
+        # A suite that was stopped may have been in the middle of a file.
+        commands.check_stopped("the tests", settings, ended, context.log.tail())
+        raise
     facts = told(tests, context) if tests else {}
     judge(settings, ended, tests, context.log.tail(), facts)
     return facts

@@ -10,9 +10,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from chalicelib.model import RunState, StepStatus
 from chalicelib.reports import words
+from runner.fields import Size
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,11 @@ def test_a_duration_is_said_in_its_two_largest_units(seconds, said):
 )
 def test_a_size_is_said_as_docker_says_it(size_bytes, said):
     assert words.size(size_bytes) == said
+
+
+@pytest.mark.parametrize("said", ["1000B", "1KB", "64MB", "1536MB", "2GB", "4096GB"])
+def test_a_limit_is_said_as_ci_yml_has_it(said):
+    assert words.limit(TypeAdapter(Size).validate_python(said)) == said
 
 
 def test_a_commit_is_said_in_seven_characters_and_a_missing_one_in_words():

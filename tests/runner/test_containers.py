@@ -1,5 +1,6 @@
 import gc
 import re
+import threading
 import time
 import warnings
 
@@ -173,18 +174,67 @@ def test_nothing_starts_for_a_claim_that_is_to_stop(lab, wanted):
     assert lab.containers() == []
 
 
-def test_an_engine_that_hangs_is_not_waited_for_when_a_container_goes(lab, wanted):
+def test_an_engine_that_hangs_is_not_waited_for_when_a_container_goes(lab, wanted, caplog):
     class Hanging(Stubborn):
         def remove_container(self, container, **options):
             lab.client.api.remove_container(container, **options)
             time.sleep(1)
 
-    def work():
-        with containers.created(Hanging(lab.client), wanted("true"), "none", tidy_s=0.2):
-            pass
+    with containers.created(Hanging(lab.client), wanted("true"), "none", tidy_s=0.2):
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.9, "no verdict hangs on it"
+    assert "something is left in the engine" in caplog.text
 
-    with pytest.raises(StepErrored, match="does not answer"):
-        work()
+
+def late(call, let_go):
+    """The same call, which is answered when it is let go: by then only what is to be made can still be made."""
+
+    def called(*args, **options):
+        let_go.wait(30)
+        if call.__name__ != "create_container":
+            raise APIError("no such container")
+        return call(*args, **options)
+
+    return called
+
+
+def nothing_is_left(lab):
+    """What the engine made late is gone soon."""
+    for _ in range(100):
+        if not lab.containers():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"left in the engine: {lab.containers()}")
+
+
+@pytest.mark.parametrize("what", ["create_container", "attach", "start"])
+def test_an_engine_that_hangs_before_a_container_runs_keeps_nobody_who_asks_to_stop(lab, wanted, what):
+    engine, let_go, stopping = Stubborn(lab.client), threading.Event(), Stopping()
+    setattr(engine, what, late(getattr(engine, what), let_go))
+    threading.Timer(0.5, lambda: stopping.ask(Why.ASKED)).start()
+    began = time.monotonic()
+    with (
+        pytest.raises(Stopped),
+        containers.created(engine, wanted("true"), "none", stopping=stopping) as container,
+    ):
+        containers.watch(engine, container, Log(), Limits(60), stopping)
+    assert time.monotonic() - began < 15
+    let_go.set()
+    nothing_is_left(lab)
+
+
+@pytest.mark.parametrize("what", ["create_container", "attach", "start"])
+def test_an_engine_that_hangs_before_a_container_runs_is_an_error_soon(lab, wanted, what, monkeypatch):
+    engine, let_go = Stubborn(lab.client), threading.Event()
+    setattr(engine, what, late(getattr(engine, what), let_go))
+    monkeypatch.setattr(containers, "_PATIENCE_S", 1)
+    with (
+        pytest.raises(StepErrored, match="does not answer"),
+        containers.created(engine, wanted("true"), "none") as container,
+    ):
+        containers.watch(engine, container, Log(), Limits(60), Stopping())
+    let_go.set()
+    nothing_is_left(lab)
 
 
 def test_a_command_that_prints_nothing_more_has_not_ended(lab, wanted):

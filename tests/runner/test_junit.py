@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import tarfile
 
 import pytest
@@ -51,6 +52,30 @@ def test_suites_inside_suites_are_counted_once_as_phpunit_writes_them():
     </testsuites>"""
     tests = read(nested.encode())
     assert (tests.passed, tests.failed, tests.skipped) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        f'<testsuite name="unit" tests="2" errors="1"><error message="setUpBeforeClass broke"/>{PASSED}</testsuite>',
+        f'<testsuites><testsuite name="unit" errors="1" failures="1">{PASSED}{ERRORED}</testsuite></testsuites>',
+        f'<testsuites errors="1"><testsuite name="unit">{PASSED}</testsuite></testsuites>',
+    ],
+)
+def test_errors_that_a_suite_counts_and_no_test_case_shows_are_a_failure(document):
+    tests = read(document.encode())
+    assert tests.failures[-1][0] == "unit"
+    assert re.fullmatch(r"it counts \d errors and failures, of which its test cases show \d", tests.failures[-1][1])
+
+
+def test_counts_that_the_test_cases_show_or_that_are_none_are_no_failure():
+    shown = f'<testsuites failures="1" errors="1"><testsuite failures="1" errors="1">{FAILED}{ERRORED}</testsuite>'
+    assert read(f"{shown}</testsuites>".encode()).failed == 2
+    assert read(f'<testsuite errors="none" failures="">{PASSED}</testsuite>'.encode()).failed == 0
+
+
+def test_cases_right_below_the_root_are_counted():
+    assert read(f"<testsuites>{PASSED}{FAILED}</testsuites>".encode()).ran == 2
 
 
 def test_a_case_that_failed_and_errored_is_one_failure():

@@ -19,6 +19,11 @@ from runner.refusals import refusal
         "The command '/bin/sh -c make' returned a non-zero code: 137",
         "executor failed running [/bin/sh -c make]: exit code: 137",
         'ERROR: failed to solve: process "/bin/sh -c make" did not complete successfully: exit code: 137',
+        (
+            "executor failed running [/bin/sh -c make]: failed to create endpoint x on network bridge:"
+            " adding interface veth1 to bridge docker0 failed: could not find bridge docker0: no such network interface"
+        ),
+        'ERROR: failed to solve: process "/bin/sh -c make" did not complete successfully: failed to mount: device busy',
         "ERROR: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
         "error during connect: Post http://…/build: EOF",
         "cannot write /dev/shm/tau-build-x/image because server did not provide an image ID",
@@ -53,6 +58,10 @@ def test_disk_network_and_registry_are_not_the_committers_fault(error):
             "the Dockerfile's command `make` exited with 2",
         ),
         (
+            'executor failed running [nothing]: exec: "nothing": executable file not found in $PATH',
+            "the Dockerfile does not build: executor failed running [nothing]: ",
+        ),
+        (
             (
                 "failed to solve with frontend dockerfile.v0: failed to create LLB definition: "
                 "the Dockerfile cannot be empty"
@@ -65,7 +74,7 @@ def test_disk_network_and_registry_are_not_the_committers_fault(error):
         ),
         ("manifest for x:y not found: manifest unknown", "the Dockerfile does not build: manifest for x:y not found"),
     ],
-    ids=["command", "copy", "BuildKit 20.10", "buildx", "empty", "no file", "base image"],
+    ids=["command", "copy", "BuildKit 20.10", "buildx", "no such command", "empty", "no file", "base image"],
 )
 def test_everything_else_is_the_dockerfiles(error, reason):
     failed = refusal(error, ("the last line",))

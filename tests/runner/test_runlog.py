@@ -129,6 +129,16 @@ def test_what_a_step_prints_and_our_own_lines_lie_in_order(log, bucket):
     assert bucket.text() == b"[tau] build (step 1 of 2)\nStep 1/3 : FROM base\nhalf a line"
 
 
+def test_a_line_of_our_own_begins_a_line_whatever_stands_before_it(log, bucket):
+    log.write(b"no end")
+    log.line("first")
+    log.line("second")
+    log.write(b"more\n")
+    log.line("third")
+    log.close()
+    assert bucket.text() == b"no end\n[tau] first\n[tau] second\nmore\n[tau] third\n"
+
+
 def test_the_index_says_where_each_piece_begins_in_bytes_and_lines(log, bucket):
     log.write(b"one\ntwo\nthr")
     log._flush()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.errors import StepFailed
+from chalicelib.errors import StepErrored, StepFailed
 from runner.actions import test as action
 from runner.context import Image
 from tests.runner.test_taking import Bucket, names
@@ -31,7 +31,7 @@ def run(lab, bucket, tmp_path):
         said = {"command": ["sh", "-c", script], "image": IMAGE, "results": "none", **changes}
         try:
             return action.run(action.Settings.model_validate(said), held), held.log.ours
-        except StepFailed as failed:
+        except (StepFailed, StepErrored) as failed:
             return failed, held.log.ours
         finally:
             assert (lab.containers(), lab.networks()) == ([], [])
@@ -68,6 +68,7 @@ def test_whatever_a_container_leaves_only_its_plain_files_are_taken_and_soon(run
         ("exit 3", {}, "exited with 3"),
         ("sleep 60", {"timeout": "1s"}, "took longer than 1s"),
         ("true", {"results": "/none/*.xml"}, "ran no test"),
+        ("exit 137", {}, "killed from outside"),
     ],
 )
 def test_they_are_taken_whatever_the_verdict(run, bucket, script, changes, reason):
