@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chalicelib import rollback
+from chalicelib import rollback, wishes
 from chalicelib.environment import (
     BAD,
     HEALTH_GRACE,
@@ -31,7 +31,10 @@ def advance(record: Deployment, seen: Seen, now: datetime) -> Next:
     """
     if record.state in DEPLOYMENT_ENDS:
         return record, None
-    moved, call = _look(replace(record, reason=None, unseen=0), seen, now)
+    said = wishes.heard(record, now)
+    if said:
+        return said, None
+    moved, call = wishes.stopped(record, *_look(replace(record, reason=None, unseen=0), seen, now), seen, now)
     if call is None and moved.state not in DEPLOYMENT_ENDS and now >= moved.deadline_at:
         moved, call = _give_up(moved, seen, now)
     return _due(moved, now), call
@@ -111,7 +114,11 @@ def live(record: Deployment, now: datetime) -> Live:
 
 def lock_name(record: Deployment) -> str:
     """One environment, one deployment at a time."""
-    return f"eb/{record.region}/{record.environment}"
+    return environment_lock(record.region, record.environment)
+
+
+def environment_lock(region: str, environment: str) -> str:
+    return f"eb/{region}/{environment}"
 
 
 def _look(record: Deployment, seen: Seen, now: datetime) -> Next:
@@ -149,6 +156,8 @@ def _prepared(record: Deployment, seen: Seen, now: datetime) -> Next:
         return _fail(record, f"Elastic Beanstalk could not process the version {record.label}: {why}"), None
     if status != "PROCESSED":
         return record, None
+    if record.approvers and not record.approved_by:
+        return wishes.ask(record, now), None
     return _waiting_ready(_enter(record, DeploymentState.WAITING_READY, now), seen, now)
 
 

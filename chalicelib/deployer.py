@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import beanstalk
+from chalicelib import asking, beanstalk, wishes
 from chalicelib.edge import Edge
-from chalicelib.environment import Call, Seen
+from chalicelib.environment import Answer, Call, Seen
 from chalicelib.errors import Outrun
 from chalicelib.leaving import left_for_the_next_tick
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
@@ -77,22 +77,39 @@ def _advance_some(waiting: deque[Deployment], client: ElasticBeanstalkClient, ed
     answers = ask_all(waiting, probe)
     looked_at = clock()
     seen = _seen(waiting, client)
+    approved: list[Deployment] = []
     while waiting:
         record = waiting.popleft()
         with left_for_the_next_tick("deployment", record.id):
-            of_it = seen if isinstance(seen, Exception) else replace(seen[record.id], answer=answers.get(record.id))
+            of_it = _its_part(record, seen, answers)
             moved = drive(record, of_it, store=edge.store, client=client, clock=clock)
+            if moved.state is DeploymentState.WAITING_APPROVAL:
+                asking.ask(moved, edge, clock())
+            elif wishes.is_decided(record) and moved.state not in DEPLOYMENT_ENDS:
+                # It was approved: on it goes, by a look that it is part of.
+                approved.append(moved)
             if moved.state in DEPLOYMENT_ENDS and moved.due_at:
                 _settle(moved, edge)
         if clock() - looked_at > LOOK_HOLDS:
-            return
+            break
+    waiting.extend(approved)
 
 
 def _seen(deployments: Collection[Deployment], client: ElasticBeanstalkClient) -> Mapping[str, Seen] | CannotLook:
     try:
-        return look(list(deployments), client)
+        # What is decided already waits for nobody's answer.
+        open_ones = [one for one in deployments if not wishes.is_decided(one)]
+        return look(open_ones, client) if open_ones else {}
     except (ClientError, BotoCoreError) as error:
         return error
+
+
+def _its_part(
+    record: Deployment, seen: Mapping[str, Seen] | CannotLook, answers: Mapping[str, Answer]
+) -> Seen | CannotLook:
+    if wishes.is_decided(record):
+        return Seen()
+    return seen if isinstance(seen, Exception) else replace(seen[record.id], answer=answers.get(record.id))
 
 
 def drive(
@@ -109,6 +126,8 @@ def drive(
     moved, call = beanstalk.advance(deployment, seen, clock())
     if _leaves_prepared(deployment, moved):
         moved, call = _in_turn(deployment, moved, call, store, clock())
+    elif moved.state is DeploymentState.WAITING_APPROVAL:
+        moved = _unless_outrun(deployment, moved, store, clock())
     live = beanstalk.live(moved, clock()) if moved.state is DeploymentState.LIVE else None
     if not store.move_deployment(deployment, moved, live=live):
         current = _current(store, deployment)
@@ -119,15 +138,25 @@ def drive(
     if moved.state is not deployment.state:
         log.info("deployment %s", moved.state, extra={"deployment": moved.id, "reason": moved.reason})
     if call is Call.ABORT:
-        return _abort(moved, client)
+        return _abort(moved, client, clock)
     return _update(moved, store, client, clock) if call else moved
 
 
 # --- the environment's lock ---------------------------------------------------------------------------
 
 
+_WITHOUT_LOCK = frozenset(
+    {
+        DeploymentState.PREPARED,
+        DeploymentState.WAITING_APPROVAL,
+        DeploymentState.FAILED,
+        DeploymentState.CANCELLED,
+    }
+)
+
+
 def _leaves_prepared(old: Deployment, new: Deployment) -> bool:
-    return old.state is DeploymentState.PREPARED and new.state not in {DeploymentState.PREPARED, DeploymentState.FAILED}
+    return old.state is DeploymentState.PREPARED and new.state not in _WITHOUT_LOCK
 
 
 def _in_turn(
@@ -145,6 +174,12 @@ def _in_turn(
     return beanstalk.delayed(deployment, busy, now), None
 
 
+def _unless_outrun(deployment: Deployment, moved: Deployment, store: Store, now: datetime) -> Deployment:
+    """What waits for an approval gives way to a newer version as soon as there is one."""
+    newest = store.newest_in_line(beanstalk.lock_name(deployment))
+    return beanstalk.outrun(deployment, newest, now) if newest and newest > deployment.run else moved
+
+
 def _take_lock(deployment: Deployment, store: Store) -> bool:
     name = beanstalk.lock_name(deployment)
     if store.acquire_in_order(name, deployment.id, deployment.run):
@@ -160,9 +195,12 @@ def _take_lock(deployment: Deployment, store: Store) -> bool:
 def _settle(record: Deployment, edge: Edge) -> None:
     """What follows an end, each part harmless when done twice; only then is the record due no more."""
     edge.store.release_lock(beanstalk.lock_name(record), record.id)
-    message = edge.store.wake(record.run, WaitingFor.ENVIRONMENT, to_the_millisecond(edge.now()))
-    if message:
-        edge.queue.call(message, edge.store.run(record.run).job)
+    # It parks for an approval, and may not have looked again since that came.
+    for waiting_for in (WaitingFor.ENVIRONMENT, *([WaitingFor.APPROVAL] if record.approvers else ())):
+        message = edge.store.wake(record.run, waiting_for, to_the_millisecond(edge.now()))
+        if message:
+            edge.queue.call(message, edge.store.run(record.run).job)
+            break
     _rewrite(record, edge.store, lambda current: replace(current, due_at=None))
 
 
@@ -186,8 +224,10 @@ def _update(record: Deployment, store: Store, client: ElasticBeanstalkClient, cl
     return _rewrite_intent(record, store, lambda current: beanstalk.answered(current, clock()))
 
 
-def _abort(record: Deployment, client: ElasticBeanstalkClient) -> Deployment:
-    """Ask for the end of an update that does not end; the next look sees what came of it."""
+def _abort(record: Deployment, client: ElasticBeanstalkClient, clock: Clock) -> Deployment:
+    """Ask for the end of an update that is to end; the next look sees what came of it."""
+    if record.aborted_at is None or clock() - record.aborted_at > CALL_WITHIN:
+        return record
     try:
         client.abort_environment_update(EnvironmentName=record.environment)
     except (ClientError, BotoCoreError) as error:

@@ -14,6 +14,7 @@ from chalicelib.errors import BadConfig, StaleConfig, TauError
 from chalicelib.settings import MissingSetting
 from runner.beginning import init
 from runner.collecting import FOLDER, KEEP, RESERVE, gc
+from runner.deploying import COMMANDS as DEPLOYING
 from runner.describing import schema
 from runner.explaining import explain
 from runner.imaging import images
@@ -92,6 +93,7 @@ def main(context: click.Context) -> None:
 
 for command in (
     *COMMANDS,
+    *DEPLOYING,
     *STARTING,
     *LAPTOP,
     artifacts,

@@ -1,5 +1,6 @@
 """Deployments are driven against an Elastic Beanstalk with a memory: every fault has an end and a sentence."""
 
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 from chalicelib.beanstalk import lock_name
 from chalicelib.deployer import to_the_millisecond
 from chalicelib.model import DeploymentState
-from tests.deploying import START, World, deployment
+from tests.deploying import START, MemoryStore, World, deployment
 from tests.fake_beanstalk import Environment
 
 LIVE, FAILED = DeploymentState.LIVE, DeploymentState.FAILED
@@ -248,3 +249,26 @@ def test_an_environment_without_a_version_can_get_its_first():
 
 def test_the_clock_of_records_counts_milliseconds():
     assert to_the_millisecond(START.replace(microsecond=123456)).microsecond == 123000
+
+
+def test_who_was_held_up_after_writing_it_down_does_not_abort_what_may_be_anothers_update():
+    world = World(takes_s=10**6)
+    world.tick()
+    world.clock.pass_(30)
+    world.store.deployments["01RUN.3"] = replace(world.store.deployments["01RUN.3"], stopped_by="sam", due_at=START)
+
+    class HeldUp(MemoryStore):
+        def move_deployment(self, *args, **kwargs):
+            written = super().move_deployment(*args, **kwargs)
+            world.clock.pass_(6)
+            return written
+
+    quick, world.store = world.store, HeldUp()
+    vars(world.store).update(vars(quick))
+    world.tick()
+    assert world.store.deployments["01RUN.3"].state is DeploymentState.ROLLING_BACK
+    assert world.beanstalk.aborted == 0
+    world.store = quick
+    world.clock.pass_(40)
+    world.tick()
+    assert world.beanstalk.aborted == 1, "the next one who looks does it"

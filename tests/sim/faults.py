@@ -35,6 +35,7 @@ class Odds:
         most: faults in one schedule; then everything works.
         stopped: of one, how often somebody stops a runner.
         elsewhere: of one, how often somebody pushes to another repository too.
+        abort: of one, how often somebody takes a deployment back that comes to another state.
     """
 
     kill: float = 4
@@ -46,6 +47,7 @@ class Odds:
     most: int = 6
     stopped: float = 0.25
     elsewhere: float = 0.35
+    abort: float = 0.06
 
 
 @dataclass

@@ -45,8 +45,8 @@ class MemoryBeanstalk:
         processing_s: how long a new version is PROCESSING.
         page: so many events come at once.
 
-    `updates` counts the UpdateEnvironment that began, by (environment, label); `versions` holds each version that was
-    made, by (application, label), `made` how often.
+    `updates` counts the UpdateEnvironment that began, by (environment, label), `aborted` those that were; `versions`
+    holds each version that was made, by (application, label), `made` how often.
     """
 
     def __init__(self, clock, *, point=at_once, processing_s=5, page=100):
@@ -56,6 +56,7 @@ class MemoryBeanstalk:
         self.versions = {}
         self.made = Counter()
         self.updates = Counter()
+        self.aborted = Counter()
         self.events = []
 
     # --- what a simulator does --------------------------------------------------------------------
@@ -188,6 +189,7 @@ class MemoryBeanstalk:
         if environment.status != "Updating":
             text = f"Environment named {name} is in an invalid state for this operation. Must be pending deployment."
             raise _wrong("AbortEnvironmentUpdate", text)
+        self.aborted[name, environment.goal] += 1
         environment.status, environment.goal = "Aborting", None
         environment.ready_at = self._clock() + timedelta(seconds=environment.takes_s)
 
