@@ -96,7 +96,7 @@ def roll_back(
         raise NotThere(f"there is no record any more of how {clean(live.label)} came to {clean(environment)}")
     made = next((one for one in before if one.label == label), None)
     # As far as it is not known how the version came about, nothing is said of it.
-    good = made or replace(old, label=label, repository=None, tag=None, commit=None, image=None)
+    good = made or replace(old, label=label, repository=None, tag=None, commit=None, image=None, built_from=None)
     ask = Ask(new_id(now), by, now)
     run, record = _run(good, brought, _run_of(made, edge) if made else None, ask), _record(good, live, ask)
     if not edge.store.create_deployment(record, _new(run)):
@@ -192,10 +192,13 @@ def _record(good: Deployment, live: Live, ask: Ask) -> Deployment:
         due_at=ask.at,
         timeout_s=good.timeout_s,
         rolls_back=good.rolls_back,
+        probe=good.probe,
+        probe_within_s=good.probe_within_s,
         repository=good.repository,
         tag=good.tag,
         commit=good.commit,
         image=good.image,
+        built_from=good.built_from,
         by=ask.by,
         instead_of=live.label,
     )

@@ -23,7 +23,7 @@ class Deployers:
         """A deployment came to another state: now and then somebody does not like it."""
         roll = self._random.random()
         if state == "live":
-            if roll < 0.25:
+            if roll < 0.5:
                 self._operators.act(self._roll_back, self._random.random() * 30)
         elif roll < self._world.faults.odds.abort:
             self._operators.act(self._abort, self._random.random() * self._random.choice([1, 1, 20, 60]))
