@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -50,6 +51,12 @@ class BuildKit:
             self._follow(argv, private, context)
             return _in_the_engine(made.read_text().strip() if made.is_file() else "", context)
 
+    @property
+    def _with_us(self) -> tuple[str, ...]:
+        """Where util-linux is, the client dies with a runner that is killed: nobody else would end its build."""
+        setpriv = shutil.which("setpriv", path=self.environ.get("PATH", ""))
+        return (setpriv, "--pdeathsig", "KILL") if setpriv else ()
+
     def _command(self, wanted: Wanted, dockerfile: Path, made: Path) -> Iterator[str]:
         yield from (self.client, "build", "--progress=plain", f"--iidfile={made}", f"--file={dockerfile}")
         yield from (f"--label={name}={value}" for name, value in wanted.labels.items())
@@ -76,7 +83,7 @@ class BuildKit:
         progress = Progress(context.log.write, context.log.line)
         try:
             code = shell.follow(
-                argv,
+                (*self._with_us, *argv),
                 progress.feed,
                 env=environment(self.environ, private),
                 folder=context.folder,

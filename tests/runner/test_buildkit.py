@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.errors import StepErrored, StepFailed
+from infra.local.cloud import ROOT
 from runner import builders
 from runner.actions import build
 from runner.classic import Classic
@@ -16,6 +19,7 @@ from runner.handed import Handed
 from tests.installation import event, job
 from tests.runner.trees_to_build import APP, dockerfile, settings, tree
 from tests.running import Log, context
+from tests.whole.seen import wait_for
 
 IMAGE = f"tau-test-runner-{os.getpid()}/buildkit"
 VALUE = "hunter2 and some more"
@@ -237,3 +241,30 @@ def test_a_client_that_is_gone_is_our_fault(tmp_path):
     gone = BuildKit(str(tmp_path / "none"), "because", {}, "id")
     with pytest.raises(StepErrored, match="cannot be started: No such file or directory"):
         gone.build(Wanted(tmp_path, "FROM scratch\n", {}, {}), context(None, tmp_path))
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+from runner.building import Wanted
+from runner.buildkit import BuildKit
+from tests.running import context
+
+client, path, folder = sys.argv[1:]
+tree = Path(folder)
+BuildKit(client, "because", {"PATH": path}, "id").build(Wanted(tree, "FROM scratch\\n", {}, {}), context(None, tree))
+"""
+
+
+def test_a_build_ends_with_the_runner_that_is_killed(tmp_path):
+    client, pid = tmp_path / "docker", tmp_path / "pid"
+    client.write_text(f"#!/bin/sh\necho $$ >{pid}.new && mv {pid}.new {pid}\nexec sleep 60\n")
+    client.chmod(0o755)
+    runner = subprocess.Popen(
+        (sys.executable, "-c", RUNNER, client, os.environ["PATH"], tmp_path),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    wait_for(pid.exists, "the build to begin")
+    runner.kill()
+    runner.wait()
+    wait_for(lambda: not Path(f"/proc/{int(pid.read_text())}").exists(), "the build to end")

@@ -142,7 +142,7 @@ def test_services_of_one_network_reach_each_other_through_closed_zones(lab, clos
     with containers.own_network(lab.client, f"{lab.system}-zones", {"tau.system": lab.system}) as network:
         wanted = containers.Wanted(
             image=lab.base,
-            command=("nc", "-lk", "-p", "4000", "-e", "true"),
+            command=("httpd", "-f", "-p", "4000"),
             environment={},
             memory_bytes=64 * 1024**2,
             labels={"tau.system": lab.system},
