@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chalicelib import rollback
+from chalicelib import rollback, wishes
 from chalicelib.environment import (
     BAD,
     HEALTH_GRACE,
+    LONGEST_PAUSE,
     LOOK_EVERY,
     LOST_AFTER,
     Call,
@@ -30,7 +31,10 @@ def advance(record: Deployment, seen: Seen, now: datetime) -> Next:
     """
     if record.state in DEPLOYMENT_ENDS:
         return record, None
-    moved, call = _look(replace(record, reason=None), seen, now)
+    said = wishes.heard(record, now)
+    if said:
+        return said, None
+    moved, call = wishes.stopped(record, *_look(replace(record, reason=None, unseen=0), seen, now), seen, now)
     if call is None and moved.state not in DEPLOYMENT_ENDS and now >= moved.deadline_at:
         moved, call = _give_up(moved, seen, now)
     return _due(moved, now), call
@@ -69,11 +73,20 @@ def failed(record: Deployment, reason: str, now: datetime, *, ours: bool = False
     return _due(replace(_fail(record, reason), ours=ours), now)
 
 
-def delayed(record: Deployment, reason: str, now: datetime, *, ours: bool = False) -> Deployment:
+def delayed(record: Deployment, reason: str, now: datetime) -> Deployment:
     """Nothing can be decided now; the deadline runs on."""
     if now >= record.deadline_at:
-        return failed(record, f"{_waited(record)}: {reason}", now, ours=ours)
+        return failed(record, f"{_waited(record)}: {reason}", now)
     return _due(replace(record, reason=reason), now + LOOK_EVERY)
+
+
+def unseen(record: Deployment, reason: str, now: datetime) -> Deployment:
+    """Elastic Beanstalk did not say how it stands: it is asked again after a pause that doubles."""
+    if now >= record.deadline_at:
+        return failed(record, f"{_waited(record)}: {reason}", now, ours=True)
+    pause = min(LOOK_EVERY * 2 ** (record.unseen + 1), LONGEST_PAUSE, max(record.deadline_at - now, LOOK_EVERY))
+    again = replace(record, reason=reason, unseen=record.unseen + 1, number=record.number + 1)
+    return replace(again, due_at=now + pause)
 
 
 def live(record: Deployment, now: datetime) -> Live:
@@ -101,7 +114,11 @@ def live(record: Deployment, now: datetime) -> Live:
 
 def lock_name(record: Deployment) -> str:
     """One environment, one deployment at a time."""
-    return f"eb/{record.region}/{record.environment}"
+    return environment_lock(record.region, record.environment)
+
+
+def environment_lock(region: str, environment: str) -> str:
+    return f"eb/{region}/{environment}"
 
 
 def _look(record: Deployment, seen: Seen, now: datetime) -> Next:
@@ -139,6 +156,8 @@ def _prepared(record: Deployment, seen: Seen, now: datetime) -> Next:
         return _fail(record, f"Elastic Beanstalk could not process the version {record.label}: {why}"), None
     if status != "PROCESSED":
         return record, None
+    if record.approvers and not record.approved_by:
+        return wishes.ask(record, now), None
     return _waiting_ready(_enter(record, DeploymentState.WAITING_READY, now), seen, now)
 
 
@@ -187,11 +206,20 @@ def _verifying(record: Deployment, seen: Seen, now: datetime) -> Next:
     if bad is None:
         return record, None
     if bad == 0 or (bad < BAD and bad <= before):
-        found = replace(record, state=DeploymentState.LIVE, health=seen.condition, reason=_despite(record, seen))
-        return found, None
+        return _well(record, seen, now)
     # A health that was as bad before may still become better: the deadline decides.
     if bad >= BAD and bad > before and now - (record.ready_at or now) >= HEALTH_GRACE:
         return rollback.begin(record, seen, _unhealthy(record, seen), now)
+    return record, None
+
+
+def _well(record: Deployment, seen: Seen, now: datetime) -> Next:
+    """Live, unless it has to answer first: where it was not asked, whoever looks next asks before."""
+    if record.probe is None or (seen.answer and seen.answer.good):
+        return replace(record, state=DeploymentState.LIVE, health=seen.condition, reason=_despite(record, seen)), None
+    within = timedelta(seconds=record.probe_within_s)
+    if seen.answer and now - (record.ready_at or now) >= within:
+        return rollback.begin(record, seen, _silent(record, seen), now)
     return record, None
 
 
@@ -259,6 +287,11 @@ def _unhealthy(record: Deployment, seen: Seen) -> str:
     )
 
 
+def _silent(record: Deployment, seen: Seen) -> str:
+    said = seen.answer.said if seen.answer else f"{record.probe} was not asked"
+    return f"{record.environment} runs {record.label}, and its health is {seen.condition}, but {said}"
+
+
 def _despite(record: Deployment, seen: Seen) -> str | None:
     """What went wrong on the way to a version that runs all the same."""
     errors = [notice for notice in since(record.mark_at, seen.notices) if notice.severity in {"ERROR", "FATAL"}]
@@ -283,6 +316,8 @@ def _too_late(record: Deployment, seen: Seen) -> str:
             what = f" for {environment} to begin the update to {label}: it shows no trace of it"
         case _ if not seen.ready:
             what = f" for {environment} to be Ready with {label}: it is still {seen.status}"
+        case _ if record.probe and rank(seen.condition) == 0:
+            what = f"; {_silent(record, seen)}"
         case _ if rank(seen.condition) is not None:
             what = f"; {_unhealthy(record, seen)}"
         case _:

@@ -14,7 +14,7 @@ import boto3
 from botocore.config import Config
 
 from chalicelib.clock import Clock, steady
-from chalicelib.model import Result
+from chalicelib.model import Deployment, Result
 from chalicelib.objects import Objects
 from chalicelib.queue import Queue
 from chalicelib.records.table import Table
@@ -44,6 +44,14 @@ def by_mail(edge: Edge, result: Result, address: str) -> str:
     return send(edge.client("sesv2"), edge.settings.sender, mail)
 
 
+def by_mail_asked(edge: Edge, deployment: Deployment, address: str) -> str:
+    """Asked for an approval by a mail through SES."""
+    from chalicelib.mail import send  # noqa: PLC0415 - as above
+    from chalicelib.reports.approval import render  # noqa: PLC0415
+
+    return send(edge.client("sesv2"), edge.settings.sender, render(deployment, to=address))
+
+
 @dataclass(frozen=True)
 class Edge:
     """What an installation is made of at AWS.
@@ -52,6 +60,7 @@ class Edge:
         client: `client(service, region)` makes or finds a client; region None = the installation's own.
         now: the time of day as AWS has it, UTC: what goes into records.
         post: `post(edge, result, address)` tells somebody of an end; returns the message's id.
+        ask: `ask(edge, deployment, address)` asks somebody for his approval; returns the message's id.
     """
 
     settings: Settings
@@ -62,6 +71,7 @@ class Edge:
     client: Callable[..., Any]
     now: Callable[[], datetime]
     post: Callable[[Edge, Result, str], str] = by_mail
+    ask: Callable[[Edge, Deployment, str], str] = by_mail_asked
 
     @cached_property
     def objects(self) -> Objects:

@@ -137,6 +137,10 @@ class Withdrawn(TauError):
     """What this run is of was taken back before it had done anything: nobody's code said no. End cancelled."""
 
 
+class Recalled(Withdrawn):
+    """People took a deployment back before it was live: one that waited, or one that was under way and is undone."""
+
+
 class NotThere(TauError):
     """A record that was named does not exist."""
 

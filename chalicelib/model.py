@@ -464,6 +464,7 @@ class DeploymentState(StrEnum):
     """Where a version stands on its way to an environment."""
 
     PREPARED = "prepared"
+    WAITING_APPROVAL = "waiting_approval"
     WAITING_READY = "waiting_ready"
     UPDATING = "updating"
     VERIFYING = "verifying"
@@ -472,6 +473,7 @@ class DeploymentState(StrEnum):
     FAILED = "failed"
     ROLLED_BACK = "rolled_back"
     ROLLBACK_FAILED = "rollback_failed"
+    CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
 
 
@@ -481,10 +483,11 @@ DEPLOYMENT_ENDS = frozenset(
         DeploymentState.FAILED,
         DeploymentState.ROLLED_BACK,
         DeploymentState.ROLLBACK_FAILED,
+        DeploymentState.CANCELLED,
         DeploymentState.SUPERSEDED,
     }
 )
-"""*failed*: nothing was deployed, or there was no way back."""
+"""*failed*: nothing was deployed, or there was no way back. *cancelled*: before it began, as people said."""
 
 
 @dataclass(frozen=True)
@@ -508,7 +511,16 @@ class Deployment:
         back_to: where a rollback leads; `failure` is why, `undoing` whether the call for it is meant or made.
         health: as it was when it was found live.
         repository: what it was made from, `forge/owner/name`, with `tag` (or branch) and `commit`.
-        image: which image runs, by digest; `by`: who pushed.
+        image: which image runs, by digest; `by`: who pushed, or who asked for the way back.
+        aborted_at: when the update under way was last asked to end.
+        stopped_by: who wants it to go no further.
+        instead_of: the version that a person wants to be rid of, where this one is the way back.
+        approvers: addresses of whom one has to approve it first, within `approve_within_s`.
+        approved_by, refused_by: who did.
+        asked: approver -> why the mail to him was not taken, or an empty text; `asking_at`: when somebody began to ask.
+        probe: an address, or a path of the environment's own, that has to answer before the version counts as live.
+        probe_within_s: how long it may take to, once the environment is Ready and well.
+        unseen: how many looks at Elastic Beanstalk in a row were refused or not answered.
         built_from: what the image stands on, by digest, where Elastic Beanstalk builds it itself.
     """
 
@@ -547,7 +559,19 @@ class Deployment:
     commit: str | None = None
     image: str | None = None
     by: str | None = None
+    unseen: int = 0
+    probe: str | None = None
+    probe_within_s: int = 60
     built_from: str | None = None
+    aborted_at: datetime | None = None
+    stopped_by: str | None = None
+    instead_of: str | None = None
+    approvers: tuple[str, ...] = ()
+    approve_within_s: int = 0
+    approved_by: str | None = None
+    refused_by: str | None = None
+    asked: Mapping[str, str] = field(default_factory=dict)
+    asking_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def begin(record: Deployment, seen: Seen, reason: str, now: datetime) -> Next:
         undoing=False,
         ready_at=None,
     )
-    return go_on(back, seen, now) if seen.ready else (back, Call.ABORT)
+    return go_on(back, seen, now)
 
 
 def target_of(record: Deployment) -> str | None:
@@ -50,10 +50,18 @@ def go_on(record: Deployment, seen: Seen, now: datetime) -> Next:
     if seen.missing or seen.status in {"Terminating", "Terminated"}:
         return failed(record, f"{record.environment} was terminated meanwhile"), None
     if not seen.ready:
-        return replace(record, ready_at=None), None
+        return _abort(replace(record, ready_at=None), seen, now)
     if seen.label == record.back_to:
         return _verified(record, seen, now), None
     return _call(record, seen, now)
+
+
+def _abort(record: Deployment, seen: Seen, now: datetime) -> Next:
+    """The update under way is to end: asked for once, and again as long as nothing shows that it was heard."""
+    heard = record.aborted_at and now - record.aborted_at < LOST_AFTER
+    if record.undoing or heard or seen.status != "Updating":
+        return record, None
+    return replace(record, aborted_at=now), Call.ABORT
 
 
 def _call(record: Deployment, seen: Seen, now: datetime) -> Next:

@@ -11,13 +11,20 @@ from rich.table import Table
 
 from chalicelib import pinning
 from chalicelib.lives import Standing
-from chalicelib.model import Run, RunState
+from chalicelib.model import Deployment, DeploymentState, Run, RunState
 from chalicelib.records.breakers import Breaker
 from chalicelib.records.dead import Letter, LetterKind, LetterState
 from chalicelib.records.sundry import Runner
 from chalicelib.reports.words import built_there, clean, commit, counted, duration, sign
 
 _COLOURS = {RunState.PASSED: "green", RunState.FAILED: "red", RunState.ERRORED: "magenta", RunState.RUNNING: "cyan"}
+_OF_DEPLOYMENTS = {
+    DeploymentState.LIVE: "green",
+    DeploymentState.FAILED: "red",
+    DeploymentState.ROLLED_BACK: "red",
+    DeploymentState.ROLLBACK_FAILED: "magenta",
+    DeploymentState.WAITING_APPROVAL: "yellow",
+}
 _ANY_WIDTH = 1000
 _DAYS = 7
 _RIGHT = ("took", "tries", "runs", "size")
@@ -175,6 +182,39 @@ def _remark(one: Standing) -> str:
     if one.drift:
         return f"[red]{escape(clean(one.drift))}[/]"
     return escape("; ".join(part for part in (built_there(one.left.built_from), clean(one.unseen or "")) if part))
+
+
+# --- deployments ----------------------------------------------------------------------------------
+
+
+def list_deploys(deployments: Sequence[Deployment], now: datetime) -> None:
+    """A table of deployments: to where, which version, how it stands, who wanted it, when, of which run, and why."""
+    if not deployments:
+        _say("No deployments.")
+        return
+    table = _table("environment", "version", "state", "by", f"began ({_zone(now)})", "run", last="why")
+    for one in deployments:
+        colour = _OF_DEPLOYMENTS.get(one.state, "default")
+        table.add_row(
+            escape(clean(one.environment)),
+            escape(clean(one.label)),
+            f"[{colour}]{one.state}[/]",
+            escape(clean(one.by or "")),
+            local(one.created_at),
+            one.run,
+            escape(why(one)),
+        )
+    _show(table)
+
+
+def why(one: Deployment) -> str:
+    """What a deployment is for, on whose word, and why it ended or waits."""
+    said = (
+        f"instead of {clean(one.instead_of)}" if one.instead_of else "",
+        f"approved by {clean(one.approved_by)}" if one.approved_by else "",
+        clean(one.reason or one.failure or "", 500),
+    )
+    return "; ".join(part for part in said if part)
 
 
 # --- tables ---------------------------------------------------------------------------------------

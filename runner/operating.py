@@ -118,7 +118,7 @@ def _cancelled(answer: str, run_id: str, edge: Edge) -> str:
     from runner.pace import Real
 
     if answer == Answer.DEPLOYING:
-        return f"run {run_id} goes on: its deployment is under way, and is not stopped"
+        return f"run {run_id} goes on: its deployment has begun; `tau abort ENVIRONMENT` stops that"
     run = wait_for_end(edge, run_id, Real(edge.now)) if answer == Answer.ASKED else edge.store.run(run_id)
     if not run.ended:
         return f"run {run_id} is still {state_words(run)}: its runner was asked to stop it, `tau log -f {run_id}` shows"

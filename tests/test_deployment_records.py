@@ -7,6 +7,7 @@ import pytest
 from chalicelib.beanstalk import lock_name
 from chalicelib.errors import Outrun
 from chalicelib.model import Deployment, DeploymentState
+from chalicelib.records.table import Put
 from tests.installation import NOW, installation, later
 
 
@@ -80,3 +81,22 @@ def test_the_lock_of_an_environment_goes_in_the_order_of_runs(store):
         store.acquire_in_order(name, "01A.3", "01A")
     assert store.acquire_in_order(name, "01B.3", "01B")
     assert store.lock_holder(name) == "01B.3"
+
+
+def test_all_deployments_are_listed_newest_first_and_as_they_stand(store):
+    for run in ("01A", "01C", "01B"):
+        store.create_deployment(deployment(run, environment=f"client-{run}", due_at=None))
+    old = store.deployment("01B.3")
+    store.move_deployment(old, replace(old, state=DeploymentState.LIVE))
+    assert [(one.id, one.state) for one in store.deployments()] == [
+        ("01C.3", DeploymentState.PREPARED),
+        ("01B.3", DeploymentState.LIVE),
+        ("01A.3", DeploymentState.PREPARED),
+    ]
+
+
+def test_what_joins_a_deployment_is_written_with_it_or_not_at_all(store):
+    also = Put({"pk": "x", "sk": "x", "v": 1})
+    assert store.create_deployment(deployment("01A"), also)
+    assert not store.create_deployment(deployment("01B"), also)
+    assert store.deployment("01B.3") is None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
-from boto3.dynamodb.conditions import Attr
+from boto3.dynamodb.conditions import Attr, Key
 
 from chalicelib import wire
 from chalicelib.beanstalk import lock_name
@@ -31,12 +32,27 @@ class DeploymentRecords:
             BadRecord: a newer program's.
         """
         item = self.table.get(_place(deployment_id))
-        if item and item.get("v", 0) > VERSION:
-            raise BadRecord(f"deployment {deployment_id} is of version {item['v']}, and this program knows {VERSION}")
-        return wire.from_json(Deployment, {**item, "due_at": item.get("due_text")}) if item else None
+        return _deployment(item) if item else None
 
-    def create_deployment(self, deployment: Deployment) -> bool:
+    def read_deployments(self, ids: Sequence[str]) -> list[Deployment]:
+        """Those that are there, in the same order; a newer program's are left out."""
+        found = []
+        for item in self.table.get_many([_place(one) for one in ids]).values():
+            with contextlib.suppress(BadRecord):
+                found.append(_deployment(item))
+        return found
+
+    def deployments(self) -> Iterator[Deployment]:
+        """Every deployment, newest first, perhaps not as of this very moment; a newer program's are passed over."""
+        for item in self.table.query("by_ref", Key("ref_key").eq(_ALL), most=_MOST, newest_first=True):
+            with contextlib.suppress(BadRecord):
+                yield _deployment(item)
+
+    def create_deployment(self, deployment: Deployment, *also: Put) -> bool:
         """Write a new one; False when it existed.
+
+        Args:
+            also: what is written with it, or not at all.
 
         Raises:
             Outrun: a newer run has begun to deploy there: the older version must not go over its own.
@@ -45,9 +61,11 @@ class DeploymentRecords:
         newest = Attr("newest").not_exists() | Attr("newest").lte(deployment.run)
         order = Change(lock_place(lock_name(deployment)), when=newest, values={"newest": deployment.run})
         try:
-            self.table.transact([Put({"pk": pk, "sk": sk, **_fields(deployment)}), order])
+            self.table.transact([Put({"pk": pk, "sk": sk, "ref_key": _ALL, **_fields(deployment)}), order, *also])
         except Cancelled as cancelled:
             if 0 in cancelled.failed:
+                return False
+            if 1 not in cancelled.failed:
                 return False
             newer = cancelled.failed[1]["newest"]
             raise Outrun(f"run {newer}, a newer one, deploys to {deployment.environment}", newer) from cancelled
@@ -59,7 +77,10 @@ class DeploymentRecords:
         Args:
             live: what it leaves live, written with it.
         """
-        fields = {**_fields(new), "number": old.number + 1}
+        # At this number the item is what was read: the rest of it need not be sent again.
+        before = _fields(old)
+        fields = {name: value for name, value in _fields(new).items() if value != before[name]}
+        fields["number"] = old.number + 1
         change = Change(
             _place(old.id),
             when=Attr("number").eq(old.number),
@@ -91,10 +112,19 @@ class DeploymentRecords:
 
 
 _LIVE = "live"
+# What a run has there is its ref: no ref is called so.
+_ALL = "deployments"
+_MOST = 5000
 
 
 def _live_place(region: str, environment: str) -> Place:
     return _LIVE, f"{region}/{environment}"
+
+
+def _deployment(item: Mapping[str, Json]) -> Deployment:
+    if item.get("v", 0) > VERSION:
+        raise BadRecord(f"deployment {item['id']} is of version {item['v']}, and this program knows {VERSION}")
+    return wire.from_json(Deployment, {**item, "due_at": item.get("due_text")})
 
 
 def _fields(deployment: Deployment) -> Mapping[str, Json]:

@@ -76,6 +76,11 @@ class LockRecords:
         holder: str | None = (self.table.get(lock_place(name)) or {}).get("holder")
         return holder
 
+    def newest_in_line(self, name: str) -> str | None:
+        """The newest run that began to deploy under an environment's lock."""
+        newest: str | None = (self.table.get(lock_place(name)) or {}).get("newest")
+        return newest
+
     def waiters(self, name: str) -> Sequence[str]:
         """The runs that wait for a lock, oldest first (their ids sort by age)."""
         return sorted((self.table.get(lock_place(name)) or {}).get("waiters", ()))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from chalicelib.model import Job, Result
+from chalicelib.model import Result
 from chalicelib.reports import columns, whom
-from chalicelib.reports.letter import Console, letter
+from chalicelib.reports.letter import Console, Letter, letter
 from chalicelib.reports.whom import recipients
 from chalicelib.reports.words import clean
 
@@ -38,12 +38,25 @@ def render(result: Result, *, to: str, console: Console) -> Mail:
             it was not their code.
     """
     said = letter(result, console, operator=whom.is_operator(result, to), because=whom.because(result, to))
+    event = result.job.event
+    thread = (event.forge, event.repository or "", event.ref or "", result.job.pipeline)
+    return assembled(said, to=to, run=result.run, thread=thread)
+
+
+def assembled(said: Letter, *, to: str, run: str, thread: Sequence[str], notice: Sequence[str] = ()) -> Mail:
+    """What is told, as the mail that tells it.
+
+    Args:
+        run: which run it is about.
+        thread: what is about the same is one conversation.
+        notice: what tells it from the run's end, told to the same reader.
+    """
     return Mail(
         to=(to,),
         subject=header(said.subject, 250),
         text=_templates().get_template("mail.txt.j2").render(asdict(said)),
         html=_templates().get_template("mail.html.j2").render(asdict(said)),
-        headers=_headers(result, to),
+        headers=_headers(header(run, 100), said.state, _hash(to, *notice), _hash(*thread)),
     )
 
 
@@ -53,26 +66,20 @@ def header(text: str, limit: int) -> str:
     return clean(text, limit).replace("=?", "= ?")
 
 
-def _headers(result: Result, to: str) -> Mapping[str, str]:
-    thread = f"<{_thread(result.job)}@tau.invalid>"
-    run = header(result.run, 100)
+def _headers(run: str, state: str, notice: str, thread: str) -> Mapping[str, str]:
+    conversation = f"<{thread[:32]}@tau.invalid>"
     return {
         "X-Tau-Run": run,
         # Told at least once can be told twice: whoever collects mail can tell a repetition by this.
-        "X-Tau-Notice": f"{run}-{_hash(to)[:16]}",
-        "X-Tau-State": result.state.value,
+        "X-Tau-Notice": f"{run}-{notice[:16]}",
+        "X-Tau-State": state,
         # No message bears this id; clients still show all that refer to it as one conversation.
-        "References": thread,
-        "In-Reply-To": thread,
+        "References": conversation,
+        "In-Reply-To": conversation,
         # https://www.rfc-editor.org/rfc/rfc3834#section-5 and Exchange's own word for the same.
         "Auto-Submitted": "auto-generated",
         "X-Auto-Response-Suppress": "All",
     }
-
-
-def _thread(job: Job) -> str:
-    event = job.event
-    return _hash(event.forge, event.repository or "", event.ref or "", job.pipeline)[:32]
 
 
 def _hash(*parts: str) -> str:

@@ -10,22 +10,24 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pydantic
+from annotated_types import MaxLen, MinLen
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import AfterValidator
 
 from chalicelib import beanstalk
-from chalicelib.deployer import notices_of
 from chalicelib.environment import Notice, since
-from chalicelib.errors import NeedsAttention, Outrun, StepErrored, StepFailed
+from chalicelib.errors import NeedsAttention, Outrun, Recalled, StepErrored, StepFailed
 from chalicelib.fit import Sink, fit
 from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
+from chalicelib.seeing import notices_of
 from runner import bundling, eb_logs
 from runner.bundle.making import Bundle
 from runner.bundle.placeholders import Image
 from runner.context import Context, Park
-from runner.fields import Duration, ImageName, Name
+from runner.fields import Address, Duration, Email, ImageName, Name, complaint
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticbeanstalk import ElasticBeanstalkClient
@@ -34,13 +36,37 @@ if TYPE_CHECKING:
 NEEDS_IMAGE = False
 DOES = ("deploy {application} to {environment}", "in {region}")
 
-# The end wakes the run; in between it only fetches the newest events into its log.
+# The end wakes the run; in between it only fetches the newest events into its log: more rarely the longer it takes.
 _LOOK_AGAIN = timedelta(seconds=20)
+_LOOK_AGAIN_AT_LAST = timedelta(minutes=5)
 _LABEL_LENGTH = 100
 _DESCRIPTION_LENGTH = 200
 _NAME_LENGTHS = range(4, 41)
 _MOST_LINES = 20
 _MOST_WRITES = 10
+_MOST_APPROVERS = 20
+_LONGEST_APPROVAL_S = 30 * 86400
+_ASK_AT_MOST = timedelta(hours=1)
+
+
+def _not_for_ever(within_s: int) -> int:
+    if within_s > _LONGEST_APPROVAL_S:
+        raise complaint("an approval is waited for 30 days at most")
+    return within_s
+
+
+class Approve(pydantic.BaseModel):
+    """`approve: {by: [sam@example.com], within: 7d}`.
+
+    Args:
+        by: whose word is needed, one of them.
+        within: how long it waits for it.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    by: Annotated[tuple[Email, ...], MinLen(1), MaxLen(_MOST_APPROVERS)]
+    within: Annotated[Duration, AfterValidator(_not_for_ever)] = 604800
 
 
 class Settings(pydantic.BaseModel):
@@ -49,7 +75,10 @@ class Settings(pydantic.BaseModel):
     Args:
         timeout: how long each part may take: the version, the wait for Ready, the update itself, the way back.
         rollback: auto = what does not do is undone: the version that was well there last is deployed again, once.
+        probe: an address, or a path of the environment's own, that has to answer with 2xx or 3xx before it is live.
+        probe_within: how long that may take, once the environment is Ready and well.
         bundle: image = the tested image is named by its digest; source = Elastic Beanstalk builds the Dockerfile anew.
+        approve: whose word is needed before anything is deployed.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +88,10 @@ class Settings(pydantic.BaseModel):
     region: str | None = pydantic.Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")
     timeout: Duration = 1800
     rollback: Literal["auto", "never"] = "auto"
+    probe: Address | None = None
+    probe_within: Duration = 60
     bundle: Literal["image", "source"] = "image"
+    approve: Approve | None = None
     image: ImageName | None = None
 
 
@@ -72,7 +104,11 @@ def run(settings: Settings, context: Context) -> StepResult | Park:
         return parked(record, context)
     if record.state is DeploymentState.SUPERSEDED and record.outrun_by:
         raise Outrun(record.reason or f"{record.label} was not deployed", record.outrun_by)
+    if record.state is DeploymentState.CANCELLED:
+        raise Recalled(record.reason or f"{record.label} was not deployed")
     notices = follow(record, context)
+    if record.state is DeploymentState.ROLLED_BACK and record.stopped_by:
+        raise Recalled(f"{record.reason}: {record.environment} runs {record.back_to} again")
     if record.state is DeploymentState.FAILED and record.ours:
         raise StepErrored(record.reason or f"{record.label} could not be deployed")
     if record.state is DeploymentState.ROLLBACK_FAILED:
@@ -95,8 +131,17 @@ def deployment_id(context: Context) -> str:
 
 
 def parked(record: Deployment, context: Context) -> Park:
+    if record.state is DeploymentState.WAITING_APPROVAL:
+        return Park(WaitingFor.APPROVAL, context.now() + _asks_again_in(record, context), record.reason or "")
     reason = record.reason or f"Elastic Beanstalk brings {record.label} to {record.environment}"
-    return Park(WaitingFor.ENVIRONMENT, context.now() + _LOOK_AGAIN, reason)
+    pause = min(max(context.now() - record.created_at, _LOOK_AGAIN), _LOOK_AGAIN_AT_LAST)
+    return Park(WaitingFor.ENVIRONMENT, context.now() + pause, reason)
+
+
+def _asks_again_in(record: Deployment, context: Context) -> timedelta:
+    """The end wakes the run; should that be missed, the longer it has waited, the rarer it looks."""
+    waited = context.now() - (record.deadline_at - timedelta(seconds=record.approve_within_s))
+    return min(max(_LOOK_AGAIN, waited / 4), _ASK_AT_MOST)
 
 
 def facts_of(record: Deployment) -> dict[str, str | None]:
@@ -109,8 +154,14 @@ def facts_of(record: Deployment) -> dict[str, str | None]:
         "image": record.image,
         "built_from": record.built_from,
         "url": record.url,
-        "note": record.reason,
+        "note": record.reason or _on_whose_word(record),
     }
+
+
+def _on_whose_word(record: Deployment) -> str | None:
+    if record.instead_of:
+        return f"instead of {record.instead_of}, as {record.by} wanted"
+    return f"approved by {record.approved_by}" if record.approved_by else None
 
 
 def begin(settings: Settings, context: Context) -> Deployment:
@@ -147,12 +198,16 @@ def begin(settings: Settings, context: Context) -> Deployment:
         due_at=now,
         timeout_s=settings.timeout,
         rolls_back=settings.rollback == "auto",
+        probe=settings.probe,
+        probe_within_s=settings.probe_within,
         repository=context.job.source.name,
         tag=context.job.event.name,
         commit=context.job.event.commit,
         image=wanted.reference if isinstance(wanted, Image) else None,
         built_from=made.built_from,
         by=who(context),
+        approvers=settings.approve.by if settings.approve else (),
+        approve_within_s=settings.approve.within if settings.approve else 0,
     )
     context.stopping.check()
     context.journal.intend(f"deploy {settings.environment}", label=label, must_finish=True)

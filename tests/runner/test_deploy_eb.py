@@ -13,14 +13,16 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from pydantic import ValidationError
 
-from chalicelib.deployer import advance_deployment
-from chalicelib.errors import MissingSecret, NeedsAttention, Outrun, StepErrored, StepFailed
+from chalicelib import wishes
+from chalicelib.deployer import advance_deployments
+from chalicelib.errors import MissingSecret, NeedsAttention, Outrun, Recalled, StepErrored, StepFailed
 from chalicelib.graph import Base
 from chalicelib.model import DeploymentState, Source, StepStatus, WaitingFor
-from runner.actions.deploy_eb import Settings, run
+from runner.actions.deploy_eb import Approve, Settings, run
 from runner.classic import Classic
 from runner.context import Aws, Context, Image, Park
 from runner.stopping import Stopped, Stopping, Why
+from tests.deploying import deployment
 from tests.fake_beanstalk import FakeBeanstalk
 from tests.installation import NOW, event, installation, job
 from tests.installation import run as a_run
@@ -145,7 +147,7 @@ class World:
         for _ in range(0, seconds, 5):
             for due in self.edge.store.due(self.clock()):
                 edge = replace(self.edge, client=self.client, now=self.clock)
-                advance_deployment(due.id, edge=edge, now=self.clock())
+                advance_deployments([due.id], edge=edge, now=self.clock())
             self.clock.pass_(5)
 
     def bundle(self):
@@ -652,3 +654,74 @@ def test_an_elastic_beanstalk_out_of_reach_is_ours(world):
 def test_settings_are_checked(fields):
     with pytest.raises(ValidationError):
         Settings(**{"application": "crm", "environment": "crm-production", **fields})
+
+
+def test_what_has_to_answer_stands_in_the_record(world):
+    settings = Settings(**SETTINGS.model_dump() | {"probe": "https://crm.example.com/health", "probe_within": 120})
+    world.act(settings)
+    assert (world.record().probe, world.record().probe_within_s) == ("https://crm.example.com/health", 120)
+
+
+# --- approvals, and what people take back ---------------------------------------------------------
+
+ASKING = SETTINGS.model_copy(update={"approve": Approve(by=("sam@2pisoftware.com",), within=86400)})
+
+
+def test_a_run_that_waits_for_an_approval_is_parked_for_it_and_looks_ever_more_rarely(world):
+    world.act(ASKING)
+    world.advance(10)
+    record = world.record()
+    assert (record.approvers, record.approve_within_s) == (("sam@2pisoftware.com",), 86400)
+    parked = world.act(ASKING)
+    assert (parked.waiting_for, parked.due_at - world.clock()) == (WaitingFor.APPROVAL, timedelta(seconds=20))
+    assert "waits for the approval of sam@2pisoftware.com" in parked.reason
+    world.clock.pass_(7200)
+    assert world.act(ASKING).due_at - world.clock() == timedelta(seconds=7200 / 4 + 2.5)
+    assert world.beanstalk.updates == []
+
+
+def test_a_version_that_was_approved_goes_live_and_the_mail_says_on_whose_word(world):
+    world.act(ASKING)
+    world.advance(10)
+    record = world.record()
+    world.edge.store.move_deployment(record, wishes.answer(record, "sam@2pisoftware.com", world.clock(), yes=True))
+    world.advance(120)
+    facts = world.act(ASKING).facts["deployment"]
+    assert facts["note"] == "approved by sam@2pisoftware.com"
+
+
+@pytest.mark.parametrize(
+    ("by_then_s", "said"),
+    [
+        (0, "cancelled by sam@laptop: v1.2.0-2222222-"),
+        (15, "aborted by sam@laptop: crm-production runs v1 again"),
+    ],
+)
+def test_what_people_take_back_ends_its_run_cancelled_and_says_who_did(world, by_then_s, said):
+    world.act()
+    if by_then_s:
+        world.advance(by_then_s)
+    record = world.record()
+    world.edge.store.move_deployment(record, wishes.stop(record, "sam@laptop", world.clock()))
+    world.advance(120)
+    with pytest.raises(Recalled) as recalled:
+        world.act()
+    assert str(recalled.value).startswith(said)
+
+
+def test_the_run_of_a_rollback_has_built_nothing_and_tells_of_it_all_the_same(world):
+    world.images = {}
+    world.edge.store.create_deployment(
+        deployment("01KAQ", label="v1", instead_of="v2", by="sam@laptop", image=None, created_at=NOW, due_at=NOW)
+    )
+    world.beanstalk.add_version("v1")
+    world.advance(30)
+    facts = world.act(Settings(application="crm", environment="crm-production")).facts["deployment"]
+    assert (facts["label"], facts["image"]) == ("v1", None)
+    assert facts["note"] == "instead of v2, as sam@laptop wanted"
+
+
+@pytest.mark.parametrize("approve", [{"by": ()}, {"by": ("sam",)}, {"by": ("sam@x.org",), "within": 31 * 86400}, {}])
+def test_an_approval_needs_addresses_and_an_end(approve):
+    with pytest.raises(ValidationError):
+        Settings(application="crm", environment="crm-production", approve=approve)

@@ -146,7 +146,7 @@ def test_a_deployment_under_way_is_not_stopped_and_that_is_no_success(store):
     store.park(held, WaitingFor.ENVIRONMENT, later(5), "Elastic Beanstalk works", [begun])
     said = tau("cancel", held.id)
     assert (said.exit_code, said.stdout) == (
-        *(1, f"run {held.id} goes on: its deployment is under way, and is not stopped\n"),
+        *(1, f"run {held.id} goes on: its deployment has begun; `tau abort ENVIRONMENT` stops that\n"),
     )
 
 

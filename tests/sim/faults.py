@@ -13,7 +13,17 @@ _MAILS = frozenset({"ses.send_email"})
 _UNDER_WAY_S = {"eb.update_environment": 20.0}
 # What others do right before a read, they might as well do right before the write that follows: a turn for them in
 # every third place finds as much, and is a third of the work. A long poll gives them turns enough while it waits.
-_READS = frozenset({"table.get", "table.query", "table.partition", "registry.digest", "ssm.get_parameter", "queue.url"})
+_READS = frozenset(
+    {
+        "table.get",
+        "table.get_many",
+        "table.query",
+        "table.partition",
+        "registry.digest",
+        "ssm.get_parameter",
+        "queue.url",
+    }
+)
 _POLL = "queue.receive"
 
 
@@ -25,6 +35,7 @@ class Odds:
         most: faults in one schedule; then everything works.
         stopped: of one, how often somebody stops a runner.
         elsewhere: of one, how often somebody pushes to another repository too.
+        abort: of one, how often somebody takes a deployment back that comes to another state.
     """
 
     kill: float = 4
@@ -36,6 +47,7 @@ class Odds:
     most: int = 6
     stopped: float = 0.25
     elsewhere: float = 0.35
+    abort: float = 0.06
 
 
 @dataclass

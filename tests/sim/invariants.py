@@ -9,6 +9,7 @@ from chalicelib.graph import event_of, pushed
 from chalicelib.model import ENDS, RunState, may_become
 from chalicelib.queue import BadMessage, decode
 from chalicelib.records.run_items import run_of
+from tests.sim.deployers import check_deployments
 from tests.sim.errors import Broken
 from tests.sim.scripts import check_scripts
 from tests.sim.shares import Shares
@@ -34,6 +35,10 @@ class Watch:
                 self._check(old, item)
         elif place[0] == "dead" and item["kind"] == "run" and place not in self._world.cloud.table.items:
             self._world.people.operators.letter(item)
+        elif place[1] == "deployment":
+            old = self._world.cloud.table.items.get(place)
+            if old is None or old["state"] != item["state"]:
+                self._world.people.deployers.moved(item["state"])
         elif place[0] == "schedules":
             self._world.nightly.looked(item)
         self._keep(place, item, keys)
@@ -102,6 +107,7 @@ def check(world):
     _images_are_announced_once(world, runs)
     _the_newest_push_is_what_there_is(world, runs)
     _environments_are_updated_once(world)
+    check_deployments(world, runs)
     check_scripts(world, runs)
     if world.nightly:
         world.nightly.check(runs)
@@ -228,15 +234,14 @@ def _is_newer(world, ref, commit, than):
 def _environments_are_updated_once(world):
     deployments = [item for place, item in world.cloud.table.items.items() if place[1] == "deployment"]
     undone = Counter(item["back_to"] for item in deployments if item["undoing"])
+    pushed = {item["label"]: item["run"] for item in deployments if "instead_of" not in item}
+    wanted = Counter(item["label"] for item in deployments if "instead_of" in item)
     for (environment, label), times in world.cloud.beanstalk.updates.items():
-        if times > undone[label] + any(item["label"] == label for item in deployments):
+        if times > undone[label] + wanted[label] + (label in pushed):
             raise Broken(f"{environment} was updated to {label} {times} times, {undone[label]} times to go back")
-    by_label = {item["label"]: item["run"] for item in deployments}
     for name, environment in world.cloud.beanstalk.environments.items():
         # The first time that each of them ran: later it was gone back to.
-        order = [
-            by_label[label] for label in dict.fromkeys(label for _, label in environment.history) if label in by_label
-        ]
+        order = [pushed[label] for label in dict.fromkeys(label for _, label in environment.history) if label in pushed]
         if order != sorted(order):
             raise Broken(f"{name} went back to an older run: {order}")
         if environment.status != "Ready":

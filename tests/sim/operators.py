@@ -33,13 +33,13 @@ class Operators:
     def cancel_a_run(self):
         run = self._some_run()
         if run:
-            self._act(partial(self._cancel, run))
+            self.act(partial(self._cancel, run))
 
     def redrive_a_run(self):
         """Whatever state it is in."""
         run = self._some_run()
         if run:
-            self._act(partial(self._redrive, run))
+            self.act(partial(self._redrive, run))
 
     def letter(self, item):
         """One was written: sooner or later somebody comes by, or two do, and most of the time the cause is mended."""
@@ -48,17 +48,18 @@ class Operators:
             run = self._world.cloud.table.items[f"run#{item['run']}", "run"]
             self._people.mend(json.loads(run["job"])["event"]["commit"])
         if roll < 0.8:
-            self._act(partial(self._redrive, item["sk"]), after_s)
+            self.act(partial(self._redrive, item["sk"]), after_s)
         if roll < 0.2:
-            self._act(partial(self._redrive, item["repository"]), after_s + self._random.random() * 5)
+            self.act(partial(self._redrive, item["repository"]), after_s + self._random.random() * 5)
         if 0.7 < roll < 0.9:
-            self._act(partial(self._discard, item["sk"]), after_s + self._random.random() * 5)
+            self.act(partial(self._discard, item["sk"]), after_s + self._random.random() * 5)
 
     def _some_run(self):
         runs = [place[0].removeprefix("run#") for place in self._world.cloud.table.items if place[1] == "run"]
         return self._random.choice(runs) if runs else None
 
-    def _act(self, act, after_s=0.0):
+    def act(self, act, after_s=0.0):
+        """Somebody types a command then: `act(edge, now)`, and again where AWS does not answer."""
         process = Process("operator")
         process.again = self._people.finished
         pace = SimPace(self._world.scheduler, process)

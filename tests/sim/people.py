@@ -5,6 +5,7 @@ from functools import partial
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.intake import receive
+from tests.sim.deployers import Deployers
 from tests.sim.forge import OTHER_REPOSITORY
 from tests.sim.operators import Operators
 from tests.sim.scheduler import Process, SimPace
@@ -24,6 +25,7 @@ class People:
         self._world, self._random = world, world.dice
         self.busy, self.answers = 0, []
         self.operators = Operators(world, self)
+        self.deployers = Deployers(world, self.operators)
         self._deadly, self.rewound = set(), set()
         self._ids = 0
 

@@ -11,6 +11,7 @@ from tests.sim.forge import OTHER_REPOSITORY, REPOSITORY
 HOST = "code.example:5000"
 IMAGE, TOOLS, STANDING = "2pisoftware/app", "2pisoftware/tools", "2pisoftware/standing"
 ENVIRONMENT = "app-production"
+APPROVERS = "kim@example.com", "lee@example.com"
 SOURCES = {
     "app": f"github.com/{REPOSITORY}",
     "release": f"github.com/{REPOSITORY}",
@@ -22,12 +23,13 @@ SOURCES = {
 
 
 @cache
-def form(supersede, retry, cron):
+def form(supersede, retry, cron, approve):
     """What `tau compile` would have written.
 
     Args:
         supersede: of every pipeline.
         retry: of the script.
+        approve: whether what goes live has to be approved.
         cron: when `nightly` is due; None = there is no such pipeline.
     """
     schedule = {"schedule": {"cron": cron, "timezone": "UTC", "ref": "develop"}}
@@ -35,16 +37,16 @@ def form(supersede, retry, cron):
     return compiled(
         *nightly,
         _pipeline("app", {"push": {"names": ["develop"]}}, [_build(IMAGE), _push("branch")], supersede),
-        _pipeline("release", {"tag": {"names": ["*"]}}, [_build(IMAGE), _push("tag"), _deploy()], supersede),
+        _pipeline("release", {"tag": {"names": ["*"]}}, [_build(IMAGE), _push("tag"), _deploy(approve)], supersede),
         _pipeline("standing", {"image": {"names": [f"{IMAGE}:develop"]}}, [_build(STANDING)], supersede),
         _pipeline("tools", {"push": {"names": ["develop"]}}, [_build(TOOLS), _script(retry)], supersede),
     )
 
 
 @cache
-def config(supersede, retry, cron):
+def config(supersede, retry, cron, approve):
     """The same, read."""
-    return parse(json.loads(json.dumps(form(supersede, retry, cron))))
+    return parse(json.loads(json.dumps(form(supersede, retry, cron, approve))))
 
 
 def in_force(compiled_form):
@@ -71,6 +73,8 @@ def _script(retry):
     return {"action": "script", "settings": {"run": ["/opt/deploy", "live"], "image": TOOLS, "retry": retry}}
 
 
-def _deploy():
+def _deploy(approve):
     settings = {"image": IMAGE, "application": "app", "environment": ENVIRONMENT}
+    if approve:
+        settings["approve"] = {"by": list(APPROVERS), "within": 300}
     return {"action": "deploy_eb", "settings": settings}

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from boto3.dynamodb.conditions import Attr
 
-from chalicelib import telling
+from chalicelib import telling, wishes
 from chalicelib.graph import IMAGES
-from chalicelib.model import RunState
+from chalicelib.model import DeploymentState, RunState
 from chalicelib.records import breakers, deliveries, ends, runs
 from chalicelib.records.breakers import BreakerRecords
 from chalicelib.records.dead import DeadRecords
@@ -140,6 +140,17 @@ def announced_too_early():
     return _instead(telling, "announce", other)
 
 
+def cancelled_too_late():
+    """What waits for the answer to its call is taken for something that waits for its turn."""
+    early = wishes._BEFORE_THE_CALL | {DeploymentState.UPDATING, DeploymentState.VERIFYING}
+    return _instead(wishes, "_BEFORE_THE_CALL", lambda _: early)
+
+
+def nobodys_approval():
+    """An approval is taken for given as soon as it is wanted."""
+    return _instead(wishes, "ask", lambda _: lambda record, now: replace(record, approved_by="somebody", due_at=now))
+
+
 PLANTED = {
     "acknowledged early": (acknowledged_early, "was deleted while it was"),
     "no fence": (no_fence, "moved back and forth|went from|and changed|never heard of|was begun 2 times"),
@@ -152,6 +163,8 @@ PLANTED = {
     "a script goes on": (a_script_goes_on, "was begun 2 times"),
     "a script is handed back": (a_script_is_handed_back, "though nothing befell its runner"),
     "announced too early": (announced_too_early, "was announced 0 times"),
+    "cancelled too late": (cancelled_too_late, "was cancelled, and .* was deployed|still held|the records say"),
+    "nobody's approval": (nobodys_approval, "who was not asked"),
     "redriven as nothing": (redriven_as_nothing, "there is no such run|no run"),
 }
 """Each bug, and what is said when it is found."""

@@ -21,6 +21,7 @@ ODDS = {
     "no fence": Odds(kill=0, freeze=40, throttle=0, lost=0, repeat=0, slow=5, most=12),
     "a script is handed back": Odds(most=0, stopped=1, elsewhere=1),
     "a script goes on": Odds(kill=40, freeze=0, throttle=0, lost=0, repeat=0, slow=0, elsewhere=1),
+    "cancelled too late": Odds(kill=0, freeze=0, abort=0.8),
     "announced too early": Odds(kill=40, freeze=0, throttle=20, lost=0, repeat=0, slow=0, most=20),
 }
 
@@ -40,6 +41,8 @@ def test_nothing_is_lost_nothing_is_done_twice_and_nobody_is_left_guessing(reque
     assert happened["scripts begun"] > SCHEDULES / 10
     assert happened["schedules fired"] > SCHEDULES / 20
     assert happened["redriven"] > SCHEDULES / 100
+    for said in ("stopped_by", "approved_by", "refused_by", "instead_of"):
+        assert happened[f"deployment {said}"] > SCHEDULES / 1000
 
 
 @pytest.mark.parametrize("name", PLANTED)

@@ -103,7 +103,8 @@ class World:
         self.jobs = self.dice.choice([1, 2, 4])
         self.supersede = self.dice.choice(["queued", "queued", "running", "never"])
         self.nightly = Nightly(self) if self.dice.random() < 0.12 else None
-        chosen = self.supersede, self.dice.choice(["never", "never", "safe"]), CRON if self.nightly else None
+        retry, approve = self.dice.choice(["never", "never", "safe"]), self.dice.random() < 0.3
+        chosen = self.supersede, retry, CRON if self.nightly else None, approve
         self.config = config(*chosen)
         for item in in_force(form(*chosen)):
             self.cloud.table._write(Put(item))
@@ -191,7 +192,15 @@ class World:
         self.scheduler.kill(process)
 
     def edge(self, pace):
-        return replace(self.cloud.edge(now=pace.now), post=self._post)
+        return replace(self.cloud.edge(now=pace.now), post=self._post, ask=self._ask)
+
+    def _ask(self, edge, deployment, address):
+        """A mail that asks for an approval, without its text."""
+        del edge
+        try:
+            return self.faults.point("ses.send_email", partial(self.people.deployers.ask, deployment.run, address))
+        except (ClientError, BotoCoreError) as error:
+            raise MailDelayed("SES does not take it now") from error
 
     def _post(self, edge, result, address):
         """A mail without its text: telling is checked here, what it says elsewhere."""
@@ -250,7 +259,10 @@ class World:
         counted.update({"taken over": self.watch.takings, "mails": len(self.outbox)})
         counted.update({"deployments begun": sum(self.cloud.beanstalk.updates.values())})
         items = self.cloud.table.items
-        counted.update(f"deployment: {item['state']}" for place, item in items.items() if place[1] == "deployment")
+        deployments = [item for place, item in items.items() if place[1] == "deployment"]
+        said = ("stopped_by", "approved_by", "refused_by", "instead_of")
+        counted.update(f"deployment {name}" for item in deployments for name in said if name in item)
+        counted.update(f"deployment: {item['state']}" for item in deployments)
         counted.update({"scripts begun": sum(self.commands.begun.values())})
         counted.update({"schedules fired": sum(item["pipeline"] == "nightly" for item in runs_of(self).values())})
         counted.update({"redriven": len(self.people.operators.redriven)})

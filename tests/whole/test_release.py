@@ -61,7 +61,7 @@ def test_the_runner_does_other_work_while_elastic_beanstalk_does_its_own(live):
 def test_a_deployment_that_is_under_way_is_not_cancelled_and_whoever_wants_it_is_told(live):
     assert (live.said.returncode, live.said.stdout) == (
         1,
-        f"run {live.run.id} goes on: its deployment is under way, and is not stopped\n",
+        f"run {live.run.id} goes on: its deployment has begun; `tau abort ENVIRONMENT` stops that\n",
     )
     assert live.run.stop is None
 

@@ -9,6 +9,7 @@ from functools import partial
 from tests.sim.edges.point import at_once, refused
 
 _FOR_EVER_S = 10**7
+_SEVERITIES = ("INFO", "WARN", "ERROR")
 
 
 @dataclass
@@ -44,8 +45,8 @@ class MemoryBeanstalk:
         processing_s: how long a new version is PROCESSING.
         page: so many events come at once.
 
-    `updates` counts the UpdateEnvironment that began, by (environment, label); `versions` holds each version that was
-    made, by (application, label), `made` how often.
+    `updates` counts the UpdateEnvironment that began, by (environment, label), `aborted` those that were; `versions`
+    holds each version that was made, by (application, label), `made` how often.
     """
 
     def __init__(self, clock, *, point=at_once, processing_s=5, page=100):
@@ -55,6 +56,7 @@ class MemoryBeanstalk:
         self.versions = {}
         self.made = Counter()
         self.updates = Counter()
+        self.aborted = Counter()
         self.events = []
 
     # --- what a simulator does --------------------------------------------------------------------
@@ -107,13 +109,15 @@ class MemoryBeanstalk:
             "Environments": [
                 self._described(name, self._now(name))
                 for name in asked["EnvironmentNames"]
-                if name in self.environments and self.environments[name].application == asked["ApplicationName"]
+                if name in self.environments
+                and asked.get("ApplicationName") in {None, self.environments[name].application}
             ]
         }
 
     @staticmethod
     def _described(name, environment):
         described = {
+            "ApplicationName": environment.application,
             "EnvironmentName": name,
             "Status": environment.status,
             "Health": environment.health if environment.status == "Ready" else "Grey",
@@ -122,11 +126,13 @@ class MemoryBeanstalk:
         return {**described, "VersionLabel": environment.label} if environment.label else described
 
     def _versions(self, asked):
-        places = [(asked["ApplicationName"], label) for label in asked["VersionLabels"]]
-        return {"ApplicationVersions": [self._version(place) for place in places if place in self.versions]}
+        application, labels = asked.get("ApplicationName"), asked["VersionLabels"]
+        found = [place for place in self.versions if application in {None, place[0]} and place[1] in labels]
+        return {"ApplicationVersions": [self._version(place) for place in found]}
 
     def _version(self, place):
         fields, processed_at = self.versions[place]
+        fields = {**fields, "ApplicationName": place[0]}
         if processed_at is None:
             return {**fields, "Status": "UNPROCESSED"}
         return {**fields, "Status": "PROCESSED" if self._clock() >= processed_at else "PROCESSING"}
@@ -146,12 +152,15 @@ class MemoryBeanstalk:
     def _events(self, asked):
         """Newest first."""
         self.settle()
-        wanted = {name: asked[name] for name in ("EnvironmentName", "VersionLabel") if name in asked}
+        wanted = {name: asked[name] for name in ("ApplicationName", "EnvironmentName", "VersionLabel") if name in asked}
+        worst = _SEVERITIES[_SEVERITIES.index(asked.get("Severity", "INFO")) :]
         start = int(asked.get("NextToken", "0"))
         found = [
             event
             for event in reversed(self.events)
-            if event["EventDate"] >= asked["StartTime"] and wanted.items() <= event.items()
+            if event["EventDate"] >= asked["StartTime"]
+            and event["Severity"] in worst
+            and wanted.items() <= event.items()
         ]
         more = {"NextToken": str(start + self._page)} if len(found) > start + self._page else {}
         return {"Events": found[start : start + self._page], **more}
@@ -180,6 +189,7 @@ class MemoryBeanstalk:
         if environment.status != "Updating":
             text = f"Environment named {name} is in an invalid state for this operation. Must be pending deployment."
             raise _wrong("AbortEnvironmentUpdate", text)
+        self.aborted[name, environment.goal] += 1
         environment.status, environment.goal = "Aborting", None
         environment.ready_at = self._clock() + timedelta(seconds=environment.takes_s)
 
@@ -200,7 +210,9 @@ class MemoryBeanstalk:
         self._happens(at, "INFO", "Environment update completed.", name)
 
     def _happens(self, at, severity, message, name):
-        self.events.append({"EventDate": at, "Severity": severity, "Message": message, "EnvironmentName": name})
+        application = self.environments[name].application
+        told = {"EventDate": at, "Severity": severity, "Message": message}
+        self.events.append({**told, "ApplicationName": application, "EnvironmentName": name})
 
 
 def _wrong(operation, message):

@@ -1,0 +1,116 @@
+"""An environment is brought back by hand to the version that was live and well before."""
+
+import pytest
+
+from chalicelib.aborting import abort
+from chalicelib.errors import NotThere
+from chalicelib.model import DeploymentState, EventKind, RunState
+from chalicelib.reports.whom import recipients
+from chalicelib.reverting import NoWayBack, roll_back
+from chalicelib.telling import result_of
+from tests.by_hand import BOB, ENVIRONMENT, REGION, Hands
+
+
+@pytest.fixture
+def world():
+    return Hands()
+
+
+def back(world, by="sam@laptop"):
+    world.clock.now += world.clock.now.resolution * 1000
+    return roll_back(ENVIRONMENT, REGION, by, world.edge, world.clock())
+
+
+def test_it_is_a_deployment_of_its_own_that_says_who_wanted_it_and_what_it_replaces(world):
+    first = world.live("v1", image="registry/crm@sha256:1")
+    world.live("v2")
+    begun = back(world).record
+    assert (begun.label, begun.by, begun.instead_of) == ("v1", "sam@laptop", "v2")
+    assert (begun.tag, begun.commit, begun.image) == ("v1", first.commit, "registry/crm@sha256:1")
+    record = world.to_the_end(begun)
+    assert record.state is DeploymentState.LIVE
+    assert world.beanstalk.updates == ["v1", "v2", "v1"]
+    live = world.store.live(REGION, ENVIRONMENT)
+    assert (live.label, live.deployment, live.good_label) == ("v1", begun.id, "v2")
+
+
+def test_its_run_does_nothing_else_and_those_who_hear_of_the_pipeline_hear_of_it(world):
+    world.live("v1")
+    world.live("v2")
+    begun = back(world).record
+    run = world.store.run(begun.run)
+    assert [step.action for step in run.job.steps] == ["deploy_eb"]
+    assert (run.state, run.job.event.kind, run.job.event.name) == (RunState.QUEUED, EventKind.MANUAL, "v1")
+    assert run.must_finish, "it is neither cancelled nor superseded"
+    told = recipients(result_of(run, RunState.PASSED, None, world.clock()), RunState.PASSED)
+    assert told == ("dev1@2pisoftware.com", "dev2@2pisoftware.com", BOB), "whose version goes, and whose comes back"
+
+
+def test_a_version_that_does_not_do_is_undone_as_ever(world):
+    world.live("v1")
+    world.live("v2")
+    world.beanstalk.well = {"v2"}
+    world.beanstalk.fate = "Red"
+    record = world.to_the_end(back(world).record)
+    assert record.state is DeploymentState.ROLLED_BACK
+    assert world.beanstalk.updates == ["v1", "v2", "v1", "v2"]
+    assert world.store.live(REGION, ENVIRONMENT).label == "v2"
+
+
+def test_the_last_verified_one_counts_not_the_one_before_that_failed(world):
+    world.live("v1")
+    world.beanstalk.fate = "rolled back"
+    assert world.to_the_end(world.deploy("v2")).state is DeploymentState.ROLLED_BACK
+    world.beanstalk.fate = "good"
+    world.live("v3")
+    assert back(world).record.label == "v1"
+
+
+def test_where_the_last_good_one_is_kept_no_more_an_older_one_is_taken(world):
+    for label in ("v1", "v2", "v3"):
+        world.live(label)
+    del world.beanstalk.versions["v2"]
+    assert back(world).record.label == "v1"
+    world.to_the_end(world.store.deployment(next(world.store.deployments()).id))
+
+
+def test_it_is_refused_where_there_is_no_version_to_go_back_to(world):
+    with pytest.raises(NotThere, match="Tau has brought no version to crm-production in ap-southeast-2 yet"):
+        back(world)
+    world.live("v1")
+    with pytest.raises(NoWayBack, match="crm-production has had no version before v1 that was well"):
+        back(world)
+    world.live("v2")
+    del world.beanstalk.versions["v1"]
+    with pytest.raises(NoWayBack, match="Elastic Beanstalk keeps no version any more to which to go back: v1"):
+        back(world)
+
+
+def test_it_is_refused_while_a_deployment_is_under_way(world):
+    world.live("v1")
+    world.live("v2")
+    under_way = world.deploy("v3")
+    world.pass_(15)
+    with pytest.raises(NoWayBack, match="v3 is under way to crm-production: `tau abort crm-production` takes it back"):
+        back(world)
+    world.to_the_end(under_way)
+
+
+def test_nothing_that_waits_goes_over_it(world):
+    world.live("v1")
+    world.live("v2")
+    waits = world.deploy("v3", approvers=(BOB,), approve_within_s=600)
+    world.pass_(5)
+    begun = back(world).record
+    assert world.to_the_end(begun).state is DeploymentState.LIVE
+    assert world.record(waits).state is DeploymentState.SUPERSEDED
+
+
+def test_it_can_itself_be_aborted(world):
+    world.live("v1")
+    world.live("v2")
+    begun = back(world).record
+    world.pass_(10)
+    abort(ENVIRONMENT, REGION, "bob@laptop", world.edge, world.clock())
+    assert world.to_the_end(begun).reason == "aborted by bob@laptop"
+    assert world.beanstalk.environments[ENVIRONMENT].label == "v2"
