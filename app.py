@@ -1,6 +1,7 @@
 """The Lambda: routes and schedules, each a few lines; everything they do is in chalicelib."""
 
 import os
+import time
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -31,6 +32,8 @@ _HOOK: dict[str, Any] = {
 }
 # Of the 14 minutes of .chalice/config.json: the last repository may take the rest.
 RECONCILING = timedelta(minutes=10)
+# Of the minute until the schedule comes again.
+LINGERING = timedelta(seconds=55)
 
 
 @cache
@@ -70,11 +73,13 @@ def ticker(event: Any) -> None:
     # What only the ticker needs (mail, templates, Elastic Beanstalk) does not slow a webhook's cold start.
     from chalicelib.burying import pools_of  # noqa: PLC0415
     from chalicelib.firing import fire  # noqa: PLC0415
+    from chalicelib.lingering import linger  # noqa: PLC0415
     from chalicelib.ticker import tick  # noqa: PLC0415
 
     # A ci.yml is in force once it was deployed, though nobody pushes: queued runs are held against it.
     keep_config()
-    found = tick(edge(), edge().now(), pools=pools_of(config))
+    began = edge().now()
+    found = tick(edge(), began, pools=pools_of(config))
     letters = len(edge().store.dead_letters())
     # The alarm of infra/stack.yml names these dimensions: it is quiet again once each letter was redriven or discarded.
     with single_metric(name="DeadLetters", unit=MetricUnit.Count, value=letters, namespace="Tau") as metric:
@@ -83,6 +88,7 @@ def ticker(event: Any) -> None:
     # Last: should it fail, what is due is done all the same, and the next tick makes up for it.
     fired = fire(edge(), config, edge().now())
     logger.info("ticked", due=len(found), fired=fired, dead_letters=letters, at=event.to_dict().get("time"))
+    linger(edge(), began + LINGERING, time.sleep)
 
 
 @app.schedule("rate(15 minutes)")

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import wishes
 from chalicelib.beanstalk import environment_lock
-from chalicelib.deployer import advance_deployment
+from chalicelib.deployer import advance_deployments
 from chalicelib.edge import Edge
 from chalicelib.errors import NotThere, TauError
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState
@@ -71,7 +71,7 @@ def deployments_to(environment: str, region: str, edge: Edge) -> list[Deployment
 def drive(record: Deployment, edge: Edge, now: datetime) -> Deployment:
     """Let what somebody has just said of a deployment have its consequences at once; what fails is the ticker's."""
     try:
-        advance_deployment(record.id, edge=edge, now=now)
+        advance_deployments([record.id], edge=edge, now=now)
     except (ClientError, BotoCoreError) as error:
         log.warning("left to the ticker", extra={"deployment": record.id, "error": str(error)})
     return edge.store.deployment(record.id) or record

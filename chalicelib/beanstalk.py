@@ -9,6 +9,7 @@ from chalicelib import rollback, wishes
 from chalicelib.environment import (
     BAD,
     HEALTH_GRACE,
+    LONGEST_PAUSE,
     LOOK_EVERY,
     LOST_AFTER,
     Call,
@@ -33,7 +34,7 @@ def advance(record: Deployment, seen: Seen, now: datetime) -> Next:
     said = wishes.heard(record, now)
     if said:
         return said, None
-    moved, call = wishes.stopped(record, *_look(replace(record, reason=None), seen, now), seen, now)
+    moved, call = wishes.stopped(record, *_look(replace(record, reason=None, unseen=0), seen, now), seen, now)
     if call is None and moved.state not in DEPLOYMENT_ENDS and now >= moved.deadline_at:
         moved, call = _give_up(moved, seen, now)
     return _due(moved, now), call
@@ -72,11 +73,20 @@ def failed(record: Deployment, reason: str, now: datetime, *, ours: bool = False
     return _due(replace(_fail(record, reason), ours=ours), now)
 
 
-def delayed(record: Deployment, reason: str, now: datetime, *, ours: bool = False) -> Deployment:
+def delayed(record: Deployment, reason: str, now: datetime) -> Deployment:
     """Nothing can be decided now; the deadline runs on."""
     if now >= record.deadline_at:
-        return failed(record, f"{_waited(record)}: {reason}", now, ours=ours)
+        return failed(record, f"{_waited(record)}: {reason}", now)
     return _due(replace(record, reason=reason), now + LOOK_EVERY)
+
+
+def unseen(record: Deployment, reason: str, now: datetime) -> Deployment:
+    """Elastic Beanstalk did not say how it stands: it is asked again after a pause that doubles."""
+    if now >= record.deadline_at:
+        return failed(record, f"{_waited(record)}: {reason}", now, ours=True)
+    pause = min(LOOK_EVERY * 2 ** (record.unseen + 1), LONGEST_PAUSE, max(record.deadline_at - now, LOOK_EVERY))
+    again = replace(record, reason=reason, unseen=record.unseen + 1, number=record.number + 1)
+    return replace(again, due_at=now + pause)
 
 
 def live(record: Deployment, now: datetime) -> Live:
@@ -196,11 +206,20 @@ def _verifying(record: Deployment, seen: Seen, now: datetime) -> Next:
     if bad is None:
         return record, None
     if bad == 0 or (bad < BAD and bad <= before):
-        found = replace(record, state=DeploymentState.LIVE, health=seen.condition, reason=_despite(record, seen))
-        return found, None
+        return _well(record, seen, now)
     # A health that was as bad before may still become better: the deadline decides.
     if bad >= BAD and bad > before and now - (record.ready_at or now) >= HEALTH_GRACE:
         return rollback.begin(record, seen, _unhealthy(record, seen), now)
+    return record, None
+
+
+def _well(record: Deployment, seen: Seen, now: datetime) -> Next:
+    """Live, unless it has to answer first: where it was not asked, whoever looks next asks before."""
+    if record.probe is None or (seen.answer and seen.answer.good):
+        return replace(record, state=DeploymentState.LIVE, health=seen.condition, reason=_despite(record, seen)), None
+    within = timedelta(seconds=record.probe_within_s)
+    if seen.answer and now - (record.ready_at or now) >= within:
+        return rollback.begin(record, seen, _silent(record, seen), now)
     return record, None
 
 
@@ -268,6 +287,11 @@ def _unhealthy(record: Deployment, seen: Seen) -> str:
     )
 
 
+def _silent(record: Deployment, seen: Seen) -> str:
+    said = seen.answer.said if seen.answer else f"{record.probe} was not asked"
+    return f"{record.environment} runs {record.label}, and its health is {seen.condition}, but {said}"
+
+
 def _despite(record: Deployment, seen: Seen) -> str | None:
     """What went wrong on the way to a version that runs all the same."""
     errors = [notice for notice in since(record.mark_at, seen.notices) if notice.severity in {"ERROR", "FATAL"}]
@@ -292,6 +316,8 @@ def _too_late(record: Deployment, seen: Seen) -> str:
             what = f" for {environment} to begin the update to {label}: it shows no trace of it"
         case _ if not seen.ready:
             what = f" for {environment} to be Ready with {label}: it is still {seen.status}"
+        case _ if record.probe and rank(seen.condition) == 0:
+            what = f"; {_silent(record, seen)}"
         case _ if rank(seen.condition) is not None:
             what = f"; {_unhealthy(record, seen)}"
         case _:

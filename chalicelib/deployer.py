@@ -1,9 +1,10 @@
-"""Deployments that are due in; one look at Elastic Beanstalk, one conditional write and at most one call out."""
+"""Deployments that are due in; one look for each region, and for each of them a write and perhaps a call."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,26 +13,27 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import asking, beanstalk, wishes
 from chalicelib.edge import Edge
-from chalicelib.environment import Call, Notice, Seen
+from chalicelib.environment import Answer, Call, Seen
 from chalicelib.errors import Outrun
+from chalicelib.leaving import left_for_the_next_tick
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
+from chalicelib.probing import Ask, ask, ask_all
+from chalicelib.seeing import look
 from chalicelib.store import Store
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticbeanstalk import ElasticBeanstalkClient
-    from mypy_boto3_elasticbeanstalk.type_defs import DescribeEventsMessageTypeDef
 
 log = logging.getLogger("tau.deployer")
 
 CALL_WITHIN = timedelta(seconds=5)
 """Who was held up for longer after writing the intent leaves the call to others, who may be about to make it."""
-_NOTICES_FROM = timedelta(minutes=5)
-"""So far before the deployment was made: clocks differ, and what stood there before marks what is new."""
-_REASONS = {"WARN", "ERROR", "FATAL"}
+LOOK_HOLDS = timedelta(seconds=5)
+"""What was seen longer ago decides nothing: this is far less than the time after which an update was never begun."""
 _MOST_WRITES = 10
-_PASSING = frozenset({DeploymentState.PREPARED, DeploymentState.WAITING_READY})
 
 Clock = Callable[[], datetime]
+CannotLook = ClientError | BotoCoreError
 
 
 def to_the_millisecond(moment: datetime) -> datetime:
@@ -39,49 +41,87 @@ def to_the_millisecond(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def advance_deployment(deployment_id: str, *, edge: Edge, now: datetime) -> Deployment | None:
-    """Advance a deployment that was found due; at its end its environment is free and its run awake.
+def advance_deployments(ids: Sequence[str], *, edge: Edge, now: datetime, probe: Ask = ask) -> None:
+    """Advance deployments that were found due; at its end an environment is free and its run awake.
+
+    One that fails does not keep the others waiting.
 
     Args:
-        now: when it was found due. That may lie a while back: what is written and called has its own time.
-
-    Returns:
-        The record as it stands; None when there is none.
+        now: when they were found due. That may lie a while back: what is written and called has its own time.
+        probe: asks at the address that a deployment names.
     """
+    by_region: dict[str, deque[Deployment]] = defaultdict(deque)
+    for record in edge.store.read_deployments(ids) if ids else ():
+        # The index counts what falls due within its second.
+        if record.due_at is None or record.due_at > now + timedelta(seconds=1):
+            continue
+        if record.state not in DEPLOYMENT_ENDS:
+            by_region[record.region].append(record)
+            continue
+        with left_for_the_next_tick("deployment", record.id):
+            _settle(record, edge)
+    for region, waiting in by_region.items():
+        with left_for_the_next_tick("region", region):
+            client = edge.client("elasticbeanstalk", region)
+            while waiting:
+                _advance_some(waiting, client, edge, probe)
+
+
+def _advance_some(waiting: deque[Deployment], client: ElasticBeanstalkClient, edge: Edge, probe: Ask) -> None:
+    """Take from those of a region as many as one look at Elastic Beanstalk is good for: one at least."""
 
     def clock() -> datetime:
         return to_the_millisecond(edge.now())
 
-    record = edge.store.deployment(deployment_id)
-    # The index counts what falls due within its second.
-    if record is None or record.due_at is None or record.due_at > now + timedelta(seconds=1):
-        return record
-    if record.state not in DEPLOYMENT_ENDS:
-        client = edge.client("elasticbeanstalk", record.region)
-        record = _drive_on(record, edge.store, client, clock)
-    if record.state is DeploymentState.WAITING_APPROVAL:
-        return asking.ask(record, edge, clock())
-    if record.state in DEPLOYMENT_ENDS and record.due_at:
-        return _settle(record, edge, clock())
-    return record
+    # Before the look: what takes long here must not make that one old.
+    answers = ask_all(waiting, probe)
+    looked_at = clock()
+    seen = _seen(waiting, client)
+    approved: list[Deployment] = []
+    while waiting:
+        record = waiting.popleft()
+        with left_for_the_next_tick("deployment", record.id):
+            of_it = _its_part(record, seen, answers)
+            moved = drive(record, of_it, store=edge.store, client=client, clock=clock)
+            if moved.state is DeploymentState.WAITING_APPROVAL:
+                asking.ask(moved, edge, clock())
+            elif wishes.is_decided(record) and moved.state not in DEPLOYMENT_ENDS:
+                # It was approved: on it goes, by a look that it is part of.
+                approved.append(moved)
+            if moved.state in DEPLOYMENT_ENDS and moved.due_at:
+                _settle(moved, edge)
+        if clock() - looked_at > LOOK_HOLDS:
+            break
+    waiting.extend(approved)
 
 
-def _drive_on(record: Deployment, store: Store, client: ElasticBeanstalkClient, clock: Clock) -> Deployment:
-    """Drive through the states that need no waiting: until one stays, or a call was made."""
-    for _ in DeploymentState:
-        moved = drive(record, store=store, client=client, clock=clock)
-        if moved.state is record.state or moved.state not in _PASSING:
-            return moved
-        record = moved
-    return record
-
-
-def drive(deployment: Deployment, *, store: Store, client: ElasticBeanstalkClient, clock: Clock) -> Deployment:
-    """Gather, decide, write; and make the call if it was us who wrote. The record as it stands then."""
+def _seen(deployments: Collection[Deployment], client: ElasticBeanstalkClient) -> Mapping[str, Seen] | CannotLook:
     try:
-        seen = Seen() if wishes.is_decided(deployment) else look(deployment, client)
+        # What is decided already waits for nobody's answer.
+        open_ones = [one for one in deployments if not wishes.is_decided(one)]
+        return look(open_ones, client) if open_ones else {}
     except (ClientError, BotoCoreError) as error:
-        moved = _unseen(deployment, error, clock())
+        return error
+
+
+def _its_part(
+    record: Deployment, seen: Mapping[str, Seen] | CannotLook, answers: Mapping[str, Answer]
+) -> Seen | CannotLook:
+    if wishes.is_decided(record):
+        return Seen()
+    return seen if isinstance(seen, Exception) else replace(seen[record.id], answer=answers.get(record.id))
+
+
+def drive(
+    deployment: Deployment, seen: Seen | CannotLook, *, store: Store, client: ElasticBeanstalkClient, clock: Clock
+) -> Deployment:
+    """Decide, write; and make the call if it was us who wrote. The record as it stands then.
+
+    Args:
+        seen: what Elastic Beanstalk said a moment ago, or why it did not.
+    """
+    if isinstance(seen, Exception):
+        moved = _unseen(deployment, seen, clock())
         return moved if store.move_deployment(deployment, moved) else _current(store, deployment)
     moved, call = beanstalk.advance(deployment, seen, clock())
     if _leaves_prepared(deployment, moved):
@@ -100,72 +140,6 @@ def drive(deployment: Deployment, *, store: Store, client: ElasticBeanstalkClien
     if call is Call.ABORT:
         return _abort(moved, client, clock)
     return _update(moved, store, client, clock) if call else moved
-
-
-def look(deployment: Deployment, client: ElasticBeanstalkClient) -> Seen:
-    """What Elastic Beanstalk says now.
-
-    Events are read before the environment: an update that they show has begun when its status is read.
-    """
-    notices = notices_of(deployment, client)
-    answer = client.describe_environments(
-        ApplicationName=deployment.application, EnvironmentNames=[deployment.environment], IncludeDeleted=False
-    )
-    environment = next(iter(answer["Environments"]), None)
-    if environment is None:
-        return Seen(missing=True)
-    version = None
-    if deployment.state is DeploymentState.PREPARED:
-        version = _version_status(deployment, client)
-        if (version or "").upper() == "FAILED":
-            notices = _notices(client, {"VersionLabel": deployment.label}, deployment)
-    elif environment.get("Status") == "Ready" and environment.get("VersionLabel") != deployment.label:
-        # It may just have been rolled back: the reason may be newer than what was read.
-        notices += tuple(new for new in notices_of(deployment, client)[len(notices) :] if new.severity in _REASONS)
-    address = environment.get("CNAME") or environment.get("EndpointURL")
-    return Seen(
-        status=environment.get("Status"),
-        health=environment.get("Health"),
-        health_status=environment.get("HealthStatus"),
-        label=environment.get("VersionLabel"),
-        version_status=version,
-        notices=notices,
-        url=f"http://{address}" if address else None,
-    )
-
-
-def notices_of(deployment: Deployment, client: ElasticBeanstalkClient) -> tuple[Notice, ...]:
-    """The environment's events since shortly before the deployment was made, oldest first."""
-    return _notices(client, {"EnvironmentName": deployment.environment}, deployment)
-
-
-def _notices(
-    client: ElasticBeanstalkClient, of: DescribeEventsMessageTypeDef, deployment: Deployment
-) -> tuple[Notice, ...]:
-    asked: DescribeEventsMessageTypeDef = {
-        **of,
-        "ApplicationName": deployment.application,
-        "StartTime": deployment.created_at - _NOTICES_FROM,
-    }
-    found: list[Notice] = []
-    while True:
-        page = client.describe_events(**asked)
-        found += [
-            Notice(event["EventDate"], event.get("Severity", "INFO"), event.get("Message", ""))
-            for event in page["Events"]
-        ]
-        if not page.get("NextToken"):
-            # They come newest first; the stable sort of the reverse keeps the order of those of one millisecond.
-            found.reverse()
-            return tuple(sorted(found, key=lambda notice: notice.at))
-        asked["NextToken"] = page["NextToken"]
-
-
-def _version_status(deployment: Deployment, client: ElasticBeanstalkClient) -> str | None:
-    versions = client.describe_application_versions(
-        ApplicationName=deployment.application, VersionLabels=[deployment.label]
-    )["ApplicationVersions"]
-    return versions[0].get("Status") if versions else None
 
 
 # --- the environment's lock ---------------------------------------------------------------------------
@@ -218,16 +192,16 @@ def _take_lock(deployment: Deployment, store: Store) -> bool:
     return store.acquire_in_order(name, deployment.id, deployment.run)
 
 
-def _settle(record: Deployment, edge: Edge, now: datetime) -> Deployment:
+def _settle(record: Deployment, edge: Edge) -> None:
     """What follows an end, each part harmless when done twice; only then is the record due no more."""
     edge.store.release_lock(beanstalk.lock_name(record), record.id)
     # It parks for an approval, and may not have looked again since that came.
     for waiting_for in (WaitingFor.ENVIRONMENT, *([WaitingFor.APPROVAL] if record.approvers else ())):
-        message = edge.store.wake(record.run, waiting_for, now)
+        message = edge.store.wake(record.run, waiting_for, to_the_millisecond(edge.now()))
         if message:
             edge.queue.call(message, edge.store.run(record.run).job)
             break
-    return _rewrite(record, edge.store, lambda current: replace(current, due_at=None))
+    _rewrite(record, edge.store, lambda current: replace(current, due_at=None))
 
 
 # --- the one call -------------------------------------------------------------------------------------
@@ -308,19 +282,19 @@ _THROTTLED = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooM
 _SERVER_ERROR = 500
 
 
-def _unseen(deployment: Deployment, error: ClientError | BotoCoreError, now: datetime) -> Deployment:
+def _unseen(deployment: Deployment, error: CannotLook, now: datetime) -> Deployment:
     reason = _sentence(error)
     # An update that is under way goes on without our eyes: its environment stays locked until the deadline.
     if _is_denied(error) and deployment.intended_at is None:
         return beanstalk.failed(deployment, reason, now, ours=True)
-    return beanstalk.delayed(deployment, reason, now, ours=True)
+    return beanstalk.unseen(deployment, reason, now)
 
 
-def _is_denied(error: ClientError | BotoCoreError) -> bool:
+def _is_denied(error: CannotLook) -> bool:
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in _DENIED
 
 
-def _sentence(error: ClientError | BotoCoreError) -> str:
+def _sentence(error: CannotLook) -> str:
     if not isinstance(error, ClientError):
         return f"Elastic Beanstalk cannot be reached: {error}"
     said = error.response["Error"]

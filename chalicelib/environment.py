@@ -9,6 +9,8 @@ from enum import StrEnum
 
 LOOK_EVERY = timedelta(seconds=5)
 """How soon somebody looks again while a deployment is under way."""
+LONGEST_PAUSE = timedelta(seconds=60)
+"""Where Elastic Beanstalk does not answer, or not so often, somebody asks again after so long at the latest."""
 LOST_AFTER = timedelta(seconds=30)
 """An update that shows no trace after so long was never begun: longer than one call may take."""
 HEALTH_GRACE = timedelta(seconds=60)
@@ -39,6 +41,14 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What came of asking the address that a deployment names; `said` is for people, and holds nothing of a body."""
+
+    good: bool
+    said: str
+
+
+@dataclass(frozen=True)
 class Seen:
     """What Elastic Beanstalk says at one moment.
 
@@ -49,6 +59,7 @@ class Seen:
         version_status: of our version, asked for only while it is being prepared; None = not known there.
         notices: the environment's, oldest first, from a little before the deployment was made.
         missing: there is no such environment.
+        answer: of the deployment's probe; None = it was not asked.
     """
 
     status: str | None = None
@@ -59,6 +70,7 @@ class Seen:
     notices: tuple[Notice, ...] = ()
     url: str | None = None
     missing: bool = False
+    answer: Answer | None = None
 
     @property
     def ready(self) -> bool:

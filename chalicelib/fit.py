@@ -19,6 +19,7 @@ class Sink(StrEnum):
     IMAGE = "image"
     IMAGE_TAG = "image_tag"
     VERSION_LABEL = "version_label"
+    ADDRESS = "address"
     TEXT = "text"
 
 
@@ -51,6 +52,11 @@ _IMAGE_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(rf"(?!localhost/|[^/]*\.[^/]*/){_IMAGE_PART}(?:/{_IMAGE_PART})*")
 _IMAGE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"[^/]+")
+# A host by its name, never by a number; no user, and nothing behind a `#`.
+_PATH = r"/[A-Za-z0-9._~/%?&=+,;:@!-]*"
+_ADDRESS = re.compile(
+    rf"https://(?=[a-z0-9.-]*\.[a-z0-9-]*[a-z])[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{{1,5}})?(?:{_PATH})?|{_PATH}"
+)
 
 _RULES: Mapping[Sink, _Rule] = {
     Sink.NAME: _Rule(
@@ -68,6 +74,14 @@ _RULES: Mapping[Sink, _Rule] = {
     ),
     Sink.VERSION_LABEL: _Rule(
         "a version label", _VERSION, _VERSION, re.compile(r"[^A-Za-z0-9_.]+"), lower=False, size=(100, 100)
+    ),
+    Sink.ADDRESS: _Rule(
+        "an address (https://host.example/path, or /path alone)",
+        _ADDRESS,
+        _LABEL,
+        _NOT_LABEL,
+        lower=True,
+        size=(63, 1000),
     ),
 }
 
@@ -185,4 +199,6 @@ def _given(one: Placeholder, sink: Sink, values: Mapping[str, str]) -> str:
         raise CannotFit(f"{one} has no value here")
     if one.name in CHOSEN_BY_PUSHER:
         return value
-    return insert(dash(value) if one.filter == "dash" else value, sink)
+    # In an address it is a label of a host, or a word of a path: it must not lead elsewhere.
+    part = Sink.HOST_LABEL if sink is Sink.ADDRESS else sink
+    return insert(dash(value) if one.filter == "dash" else value, part)

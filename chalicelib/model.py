@@ -518,6 +518,9 @@ class Deployment:
         approvers: addresses of whom one has to approve it first, within `approve_within_s`.
         approved_by, refused_by: who did.
         asked: approver -> why the mail to him was not taken, or an empty text; `asking_at`: when somebody began to ask.
+        probe: an address, or a path of the environment's own, that has to answer before the version counts as live.
+        probe_within_s: how long it may take to, once the environment is Ready and well.
+        unseen: how many looks at Elastic Beanstalk in a row were refused or not answered.
         built_from: what the image stands on, by digest, where Elastic Beanstalk builds it itself.
     """
 
@@ -556,6 +559,10 @@ class Deployment:
     commit: str | None = None
     image: str | None = None
     by: str | None = None
+    unseen: int = 0
+    probe: str | None = None
+    probe_within_s: int = 60
+    built_from: str | None = None
     aborted_at: datetime | None = None
     stopped_by: str | None = None
     instead_of: str | None = None
@@ -565,7 +572,6 @@ class Deployment:
     refused_by: str | None = None
     asked: Mapping[str, str] = field(default_factory=dict)
     asking_at: datetime | None = None
-    built_from: str | None = None
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,8 @@ def _record(good: Deployment, live: Live, ask: Ask) -> Deployment:
         due_at=ask.at,
         timeout_s=good.timeout_s,
         rolls_back=good.rolls_back,
+        probe=good.probe,
+        probe_within_s=good.probe_within_s,
         repository=good.repository,
         tag=good.tag,
         commit=good.commit,

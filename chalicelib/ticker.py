@@ -7,14 +7,15 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from chalicelib import intake
 from chalicelib.burying import DEFAULT_POOL, bury_dead
 from chalicelib.config import parse
-from chalicelib.deployer import advance_deployment
+from chalicelib.deployer import advance_deployments
 from chalicelib.edge import Edge
-from chalicelib.errors import BadRecord, LostClaim, NotThere, TauError
+from chalicelib.errors import LostClaim, NotThere
+from chalicelib.leaving import left_for_the_next_tick
 from chalicelib.model import Message, Run, RunState
 from chalicelib.queue import no_such_queue
 from chalicelib.records.due import Due
@@ -46,13 +47,13 @@ def tick(
         What was due, and what falls due within `ahead`.
     """
     found = edge.store.due(now + ahead, most)
-    for due in (one for one in found if one.at <= now):
-        try:
+    due_now = [one for one in found if one.at <= now]
+    for due in due_now:
+        with left_for_the_next_tick(due.kind, due.id):
             _do(due, edge, now)
-        except BadRecord as error:
-            log.debug("left to a newer program", extra={"kind": due.kind, "id": due.id, "error": str(error)})
-        except (TauError, ClientError, BotoCoreError) as error:
-            log.warning("left for the next tick", extra={"kind": due.kind, "id": due.id, "error": str(error)})
+    # Together: Elastic Beanstalk is asked once for all of them.
+    with left_for_the_next_tick("deployment", "all"):
+        advance_deployments([due.id for due in due_now if due.kind == "deployment"], edge=edge, now=now)
     if bury:
         bury_dead(pools, edge, now)
     return found
@@ -61,8 +62,6 @@ def tick(
 def _do(due: Due, edge: Edge, now: datetime) -> None:
     if due.kind == "run":
         _do_run(edge.store.run(due.id), edge, now)
-    elif due.kind == "deployment":
-        advance_deployment(due.id, edge=edge, now=now)
     elif due.kind == "delivery":
         _finish_planning(due.id, edge)
 

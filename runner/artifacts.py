@@ -51,9 +51,14 @@ class Wanted:
     base: str
 
     @property
+    def is_file(self) -> bool:
+        """Whether it names a single file."""
+        return is_literal(self.whole)
+
+    @property
     def root(self) -> str:
         """What is asked of the engine: the very file, or the deepest folder that is sure."""
-        return self.whole if is_literal(self.whole) else folder_of(self.whole)
+        return self.whole if self.is_file else folder_of(self.whole)
 
     def name(self, path: str) -> str:
         return path[len(self.base) :]
@@ -69,9 +74,14 @@ def wanted(globs: Iterable[str], folder: str) -> tuple[Wanted, ...]:
 
 
 def roots(globs: Iterable[Wanted]) -> tuple[str, ...]:
-    """What is asked of the engine, each once: nothing that lies in something else that is asked for."""
-    named = tuple(dict.fromkeys(one.root for one in globs))
+    """The folders that are asked of the engine, each once: none that lies in another one."""
+    named = tuple(dict.fromkeys(one.root for one in globs if not one.is_file))
     return tuple(root for root in named if not any(root != other and root.startswith(below(other)) for other in named))
+
+
+def files(globs: Iterable[Wanted]) -> tuple[str, ...]:
+    """The files that are asked of it by themselves, each once: none is lost for what lies beside it."""
+    return tuple(dict.fromkeys(one.whole for one in globs if one.is_file))
 
 
 def below(folder: str) -> str:

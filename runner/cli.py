@@ -166,6 +166,13 @@ def _compiled(path: Path) -> str:
 @click.option("--spot", envvar="TAU_SPOT", is_flag=True, help="Hand back when EC2 announces that this instance goes.")
 @KEEP
 @RESERVE
+@click.option(
+    "--keep-versions",
+    envvar="TAU_KEEP_VERSIONS",
+    type=click.IntRange(0),
+    default=0,
+    help="How many of Tau's newest versions of each Elastic Beanstalk application stay.  [default: all]",
+)
 def runner(
     pool: str,
     folder: Path,
@@ -175,13 +182,15 @@ def runner(
     spot: bool,  # noqa: FBT001 - click's way of flags
     keep_images: int,
     reserve_mb: int,
+    keep_versions: int,
 ) -> None:
     """Take runs from the queue and enact them, until SIGTERM."""
     from runner.service import Chosen, serve
     from runner.storage import limits
 
     jobs = jobs or (os.cpu_count() or 1) + 1
-    serve(os.environ, Chosen(pool, folder, name, jobs, drain_s, spot, limits(keep_images, reserve_mb)))
+    chosen = Chosen(pool, folder, name, jobs, drain_s, spot, limits(keep_images, reserve_mb), keep_versions)
+    serve(os.environ, chosen)
 
 
 def _edge() -> Edge:

@@ -104,6 +104,8 @@ ImageTag: TypeAlias = Annotated[str, Template(Sink.IMAGE_TAG)]
 Name: TypeAlias = Annotated[str, Template(Sink.NAME)]
 HostLabel: TypeAlias = Annotated[str, Template(Sink.HOST_LABEL)]
 VersionLabel: TypeAlias = Annotated[str, Template(Sink.VERSION_LABEL)]
+Address: TypeAlias = Annotated[str, Template(Sink.ADDRESS)]
+"""`https://host/path`, or `/path` alone."""
 Text: TypeAlias = Annotated[str, Template(Sink.TEXT)]
 
 

@@ -19,11 +19,32 @@ def connect() -> docker.DockerClient:
     """The engine of DOCKER_HOST, or of this machine.
 
     Raises:
-        StepErrored: none answers.
+        StepErrored: none answers; says what to do.
     """
-    with answering():
+    try:
         # Long: a silent build step is no dead engine; every wait of ours has its own deadline.
         return docker.from_env(timeout=3600)
+    except DockerException as error:
+        raise StepErrored(unanswered(error)) from error
+
+
+def unanswered(error: BaseException) -> str:
+    """What is wrong where no engine is found, and what to do about it."""
+    reason = _of_system(error)
+    if isinstance(reason, PermissionError):
+        hint = "this user may not open its socket: root and the group `docker` may, as a rule"
+    else:
+        hint = "start it, or set DOCKER_HOST to where it is (`docker context ls` shows that)"
+    return f"the Docker engine does not answer ({reason.strerror if reason else error}): {hint}"
+
+
+def _of_system(error: BaseException) -> OSError | None:
+    """The first thing that went wrong, of all that was raised because of it, as far as the system has words for it."""
+    found, at = None, error.__cause__ or error.__context__
+    while at is not None:
+        found = at if isinstance(at, OSError) and at.strerror else found
+        at = at.__cause__ or at.__context__
+    return found
 
 
 @contextlib.contextmanager

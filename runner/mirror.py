@@ -204,7 +204,12 @@ def _damage(complaint: str) -> str | None:
     return next((line for line in ours if any(words in line.lower() for words in _DAMAGE)), None)
 
 
-def refusal(source: Source, ref: str, complaint: str) -> Exception:
+def refusal(source: Source, ref: str, complaint: str, *, by_person: bool = False) -> Exception:
+    """What is raised where a fetch did not do.
+
+    Args:
+        by_person: it was asked with the keys of whoever sits here.
+    """
     where = f"{source.forge}/{source.repository}"
     said = complaint.lower()
     if any(words in said for words in _NO_SUCH_REF):
@@ -212,6 +217,7 @@ def refusal(source: Source, ref: str, complaint: str) -> Exception:
     # What it says first is the reason; the rest is advice.
     first = complaint.splitlines()[0] if complaint else "git said nothing"
     if any(words in said for words in _NO_ACCESS):
-        what = f"its key {source.key}" if source.key else "no key: set `key` for its forge in ci.yml"
+        without = "your own keys" if by_person else "no key: set `key` for its forge in ci.yml"
+        what = f"its key {source.key}" if source.key else without
         return NoAccess(f"{where} does not exist, or does not let us in with {what} ({first})")
     return StepErrored(f"{where} cannot be fetched: {first}")

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
+
 from chalicelib import pinning, revalidating, superseding, wire
 from chalicelib.edge import Edge
 from chalicelib.errors import (
@@ -409,9 +411,21 @@ def _broke(place: _Place, step_log: StepLog, started_at: datetime, error: Except
 def _act(action: ModuleType, place: _Place, context: Context) -> StepResult | Park:
     if place.remaining_s() <= 0:
         raise StepFailed(f"the run took longer than its {duration(place.run.job.timeout_s)}")
-    settings = action.Settings.model_validate(place.step.settings)
-    outcome: StepResult | Park = action.run(settings, context)
+    outcome: StepResult | Park = action.run(_settings(action, place.step), context)
     return outcome
+
+
+def _settings(action: ModuleType, step: Step) -> Any:
+    try:
+        return action.Settings.model_validate(step.settings)
+    except ValidationError as error:
+        said = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+            for one in error.errors(include_url=False, include_context=False, include_input=False)
+        )
+        raise StepErrored(
+            f"settings of {step.action} that this program cannot read: {said} (is it older than the ci.yml?)"
+        ) from error
 
 
 def _context(place: _Place, results: Mapping[str, StepResult], step_log: StepLog, tools: Tools) -> Context:

@@ -29,6 +29,7 @@ from runner.keeper import Keeper
 from runner.notice import SpotNotice
 from runner.operators import Operators
 from runner.pace import Pace, Real
+from runner.pruning import Pruner
 from runner.run import Tools
 from runner.signals import ENDED, HURRY, Signals
 from runner.storage import KeptStorage, Limits
@@ -51,6 +52,7 @@ class Chosen:
         drain_s: for how long the runs in hand may go on after a signal to stop, before they are handed back.
         spot: watch for EC2's notice that this instance is about to go.
         limits: how much of the disk it may take.
+        keep_versions: how many of Tau's versions of each application stay at Elastic Beanstalk; 0 = all.
     """
 
     pool: str
@@ -60,6 +62,7 @@ class Chosen:
     drain_s: float
     spot: bool
     limits: Limits
+    keep_versions: int = 0
 
 
 class JsonLines(logging.Formatter):
@@ -106,6 +109,8 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     keeper = Keeper(storage, agent.over, over, pace)
     pace.start(lambda: signals.ended_by(agent.serve), "agent")
     keeping = pace.start(keeper.run, "keeper")
+    pruner = Pruner(edge, chosen.keep_versions, over)
+    pruning = pace.start(pruner.run, "pruner")
     if chosen.spot:
         notice = SpotNotice.from_env(environ)
         pace.start(lambda: notice.watch(pace, over, lambda _: signals.say(HURRY)), "spot")
@@ -115,6 +120,7 @@ def serve(environ: Mapping[str, str], chosen: Chosen) -> None:
     agent.over.set()
     helping.join(_LAST_LOOK_S)
     keeping.join(_LAST_LOOK_S)
+    pruning.join(_LAST_LOOK_S)
     with contextlib.suppress(ClientError, BotoCoreError):
         edge.store.forget_runner(runner_id, edge.now())
     signals.raise_what_ended_it()

@@ -6,6 +6,7 @@ lie on this machine without a name, one at a time; nothing of them is opened by 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import posixpath
@@ -32,6 +33,7 @@ from runner.artifacts import (
     Wanted,
     below,
     content_type,
+    files,
     roots,
     wanted,
 )
@@ -52,6 +54,10 @@ _ELSEWHERE = "give what is wanted a folder of its own"
 
 class _Enough(Exception):
     """No more is read, and why."""
+
+
+class _InTheWay(Exception):
+    """No more of one folder is read, and why."""
 
 
 def take(globs: Iterable[str], container: str, context: Context) -> dict[str, Json]:
@@ -84,6 +90,9 @@ class _Taking:
         files: what is stored, as the record has it.
         left: the size of each that is left out.
         left_bytes: how many may still be read, of all folders together.
+        met: the globs that name something.
+        named: the files that were come to by their own names.
+        read: what was looked at to its end: files, and folders with a `/` behind them.
     """
 
     container: str
@@ -93,43 +102,76 @@ class _Taking:
     left: list[int] = field(default_factory=list)
     left_bytes: int = MOST_READ_BYTES
     entries: int = 0
+    met: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
+    read: list[str] = field(default_factory=list)
 
     def all(self, globs: tuple[Wanted, ...]) -> None:
-        met: set[str] = set()
         try:
+            for file in files(globs):
+                self._single(file, globs)
+                self.read.append(file)
             for root in roots(globs):
-                met |= self._root(root, globs)
+                self._folder(root, globs)
         finally:
             more = self.left[_MOST_SAID:]
             if more:
                 self.context.log.line(f"left out: {counted(len(more), 'file')} more, {size(sum(more))}")
-        for one in globs:
-            if one.said not in met:
-                self.context.log.line(f"artifacts: there is no file {clean(one.said)}")
+            for one in globs:
+                if one.said not in self.met and self._has_read(one):
+                    self.context.log.line(f"artifacts: there is no file {clean(one.said)}")
+
+    def _has_read(self, one: Wanted) -> bool:
+        """Whether a file that it names would have been met."""
+        if one.is_file:
+            return one.whole in self.read
+        return any(root.endswith("/") and below(one.root).startswith(root) for root in self.read)
 
     def facts(self) -> dict[str, Json]:
         kept: Json = {"files": self.files, **({"left_out": len(self.left)} if self.left else {})}
         return {"artifacts": kept} if self.files or self.left else {}
 
-    def _root(self, root: str, globs: tuple[Wanted, ...]) -> set[str]:
-        """What lies in one folder; the globs that name something of it."""
-        met: set[str] = set()
-        with containers.packed(self.context.docker, self.container, root) as chunks:
-            if chunks is None:
-                return met
-            above = below(posixpath.dirname(root))
-            with tarfile.open(fileobj=_Stream(self._counted(chunks)), mode="r|", bufsize=_CHUNK_BYTES) as tar:
-                while (member := tar.next()) is not None:
+    def _single(self, file: str, globs: tuple[Wanted, ...]) -> None:
+        """A single file: however large it is, nothing is behind it."""
+        with self._archive(file) as tar:
+            member = tar.next() if tar else None
+            if tar and member and not member.isdir():
+                self._meet(tar, member, file, globs)
+                self.named.add(file)
+
+    def _folder(self, root: str, globs: tuple[Wanted, ...]) -> None:
+        """What lies in one folder."""
+        above = below(posixpath.dirname(root))
+        try:
+            with self._archive(root) as tar:
+                while tar and (member := tar.next()) is not None:
                     # It would remember them all, and a folder may hold a million.
                     tar.members = []  # type: ignore[attr-defined]
                     path = posixpath.normpath(above + member.name.lstrip("/"))
-                    # What no glob can match is matched by what stands in its place: it is said that it was left out.
-                    hits = [one for one in globs if matches(one.whole, _UNREADABLE.sub("\ufffd", path))]
-                    if hits and not member.isdir():
-                        met.update(one.said for one in hits)
-                        self._file(tar, member, hits[0].name(path))
+                    if not member.isdir() and path not in self.named:
+                        self._meet(tar, member, path, globs)
                     self._pass(member, path)
-        return met
+        except _InTheWay as why:
+            self.context.log.line(f"the artifacts are not complete: {why}")
+        else:
+            self.read.append(below(root))
+
+    @contextlib.contextmanager
+    def _archive(self, path: str) -> Iterator[tarfile.TarFile | None]:
+        """What the engine packs of a path; None where nothing is there."""
+        with containers.packed(self.context.docker, self.container, path) as chunks:
+            if chunks is None:
+                yield None
+                return
+            with tarfile.open(fileobj=_Stream(self._counted(chunks)), mode="r|", bufsize=_CHUNK_BYTES) as tar:
+                yield tar
+
+    def _meet(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, globs: tuple[Wanted, ...]) -> None:
+        # What no glob can match is matched by what stands in its place: it is said that it was left out.
+        hits = [one for one in globs if matches(one.whole, _UNREADABLE.sub("\ufffd", path))]
+        if hits:
+            self.met.update(one.said for one in hits)
+            self._file(tar, member, hits[0].name(path))
 
     def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
@@ -148,7 +190,10 @@ class _Taking:
             raise _Enough(f"they lie among more than {_MOST_ENTRIES} files: {_ELSEWHERE}")
         # One that was stored is behind us.
         if member.size > max(self.left_bytes, MOST_FILE_BYTES):
-            raise _Enough(f"{clean(path)} stands before the rest, and has {size(member.size)}: {_ELSEWHERE}")
+            raise _InTheWay(
+                f"{clean(path)} stands before the rest, and has {size(member.size)}:"
+                f" nothing behind it was looked at; {_ELSEWHERE}"
+            )
 
     def _file(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> None:
         fact = self._fact(member, name)

@@ -49,3 +49,11 @@ class Harmless:
         kept = _COLOUR.findall(passed)
         parts = [_CONTROL.sub("", part) for part in _COLOUR.split(passed)]
         return "".join(part + colour for part, colour in zip(parts, [*kept, ""], strict=True)).encode()
+
+
+def harmless_line(text: str) -> str:
+    """One line of such a stream, as it stands in the end: what a carriage return would write over is gone."""
+    stream = Harmless()
+    shown = (stream.feed(text.encode("utf-8", "replace")) + stream.end()).decode().replace("\n", " ")
+    shown = shown.removesuffix(RESET).rstrip("\r").rpartition("\r")[2]
+    return f"{shown}{RESET}" if "\x1b" in shown else shown

@@ -37,6 +37,8 @@ class Workspace:
     Args:
         secret: value of a named secret, for the keys of repositories.
         environ: our own environment, of which git gets very little.
+        person: the environment in which git fetches for somebody who sits here, with his own settings and keys;
+            None = nobody does.
         most_bytes: the largest file that a fetch may write.
     """
 
@@ -46,6 +48,7 @@ class Workspace:
         secret: Callable[[str], str],
         environ: Mapping[str, str],
         *,
+        person: Mapping[str, str] | None = None,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self._most_bytes = most_bytes
@@ -55,6 +58,7 @@ class Workspace:
         self._folder = folder
         self._secret = secret
         self._environ = environ
+        self._person = person
         for part in ("mirrors", "runs", "home"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         self._shelf = Shelf(folder / "trees")
@@ -285,8 +289,9 @@ class Workspace:
                 self._fetch_pinned(mirror, module, until)
                 self._lay(mirror, module.commit, into)
             except NoAccess as error:
-                # The parent's author has named it.
-                raise StepFailed(f"the submodule {module.path} cannot be fetched: {error}") from error
+                # The parent's author has named it; but what a person may not read, somebody else may.
+                kind = StepFailed if self._person is None else StepErrored
+                raise kind(f"the submodule {module.path} cannot be fetched: {error}") from error
 
     def _fetch_pinned(self, mirror: Mirror, module: Module, until: float) -> None:
         """Fetch until the commit is there and lies on a branch or tag: one that a host only still has is nobody's."""
@@ -314,9 +319,11 @@ class Workspace:
             mirror.local(git.init(fresh))
             fresh.rename(path)
         mirror.sweep()
+        person = None if source.key or source.clone.startswith("file:") else self._person
+        fetching = mirror if person is None else replace(mirror, env=person)
         with credentials.opened(source, self._secret) as opened:
             argv = (*self._limit, *(how or git.fetch(path, source.clone, ref)))
-            output = mirror.run(argv, min(_FETCH_S, remaining_s), opened)
+            output = fetching.run(argv, min(_FETCH_S, remaining_s), opened)
         if not output.ok and mirror.sweep() >= self._most_bytes:
             # git does not say of what its child died.
             raise StepFailed(
@@ -324,7 +331,7 @@ class Workspace:
                 f" {size(self._most_bytes)} at once. Take large files and what they were out of its history"
             )
         if not output.ok:
-            raise refusal(source, ref, output.complaint)
+            raise refusal(source, ref, output.complaint, by_person=person is not None)
 
     def _lay(self, mirror: Mirror, commit: str, into: Path) -> None:
         claimed = next((one for one in list(self._claims.values()) if one.holds(into)), None)

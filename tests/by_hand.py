@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from chalicelib.deployer import advance_deployment
+from chalicelib.deployer import advance_deployments
 from chalicelib.model import (
     DEPLOYMENT_ENDS,
     Deployment,
@@ -101,7 +101,7 @@ class Hands:
         while True:
             for due in self.store.due(self.clock()):
                 if due.kind == "deployment":
-                    advance_deployment(due.id, edge=self.edge, now=self.clock())
+                    advance_deployments([due.id], edge=self.edge, now=self.clock())
             if self.clock() >= until:
                 return
             self.clock.now = min(until, self.clock() + timedelta(seconds=5))

@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
-from chalicelib.deployer import advance_deployment
+from chalicelib.deployer import advance_deployments, drive
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Message
+from chalicelib.seeing import look
 from tests.fake_beanstalk import FakeBeanstalk
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -31,6 +32,9 @@ class MemoryStore:
 
     def deployment(self, deployment_id):
         return self.deployments.get(deployment_id)
+
+    def read_deployments(self, ids):
+        return [self.deployments[one] for one in ids if one in self.deployments]
 
     def create_deployment(self, deployment):
         return self.deployments.setdefault(deployment.id, deployment) is deployment
@@ -119,7 +123,14 @@ class World:
         )
 
     def tick(self, deployment_id="01RUN.3"):
-        return advance_deployment(deployment_id, edge=self.edge(), now=self.clock())
+        advance_deployments([deployment_id], edge=self.edge(), now=self.clock())
+        return self.store.deployment(deployment_id)
+
+    def drive(self, record, client=None, store=None):
+        """One look, one decision, and what follows it, with no regard to what is due."""
+        client = client or self.beanstalk
+        seen = look([record], client)[record.id]
+        return drive(record, seen, store=store or self.store, client=client, clock=self.clock)
 
     def to_the_end(self, *ids, step_s=5, most=2000):
         ids = ids or ("01RUN.3",)

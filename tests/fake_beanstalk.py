@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
+SEVERITIES = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
+
 
 @dataclass
 class Environment:
@@ -55,11 +57,11 @@ class FakeBeanstalk:
         self._begin("DescribeEnvironments")
         assert asked["IncludeDeleted"] is False
         found = [self._described(name) for name in asked["EnvironmentNames"] if name in self.environments]
-        return {"Environments": found if asked["ApplicationName"] == "crm" else []}
+        return {"Environments": found if asked.get("ApplicationName", "crm") == "crm" else []}
 
     def describe_application_versions(self, **asked):
         self._begin("DescribeApplicationVersions")
-        assert asked["ApplicationName"] == "crm"
+        assert asked.get("ApplicationName", "crm") == "crm"
         return {"ApplicationVersions": [self.versions[one] for one in asked["VersionLabels"] if one in self.versions]}
 
     def create_application_version(self, **asked):
@@ -75,12 +77,15 @@ class FakeBeanstalk:
 
     def describe_events(self, **asked):
         self._begin("DescribeEvents")
-        assert asked.pop("ApplicationName") == "crm"
+        assert asked.pop("MaxRecords", 1) <= 1000
+        worst = SEVERITIES[SEVERITIES.index(asked.pop("Severity", "TRACE")) :]
         since, start = asked.pop("StartTime"), int(asked.pop("NextToken", "0"))
         found = [
             event
             for event in reversed(self.events)
-            if event["EventDate"] >= since and all(event.get(name) == value for name, value in asked.items())
+            if event["EventDate"] >= since
+            and event["Severity"] in worst
+            and all(event.get(name) == value for name, value in asked.items())
         ]
         more = {"NextToken": str(start + self.page)} if len(found) > start + self.page else {}
         return {"Events": found[start : start + self.page], **more}
@@ -116,6 +121,7 @@ class FakeBeanstalk:
     def add_version(self, label, source=None, status=None, **rest):
         self.versions[label] = {
             **rest,
+            "ApplicationName": "crm",
             "VersionLabel": label,
             "SourceBundle": source or {},
             "Status": status or self.processed,
@@ -129,7 +135,8 @@ class FakeBeanstalk:
         self.happens("INFO", "Environment update is starting.", EnvironmentName=name)
 
     def happens(self, severity, message, **of):
-        self.events.append({"EventDate": self.clock(), "Severity": severity, "Message": message, **of})
+        told = {"EventDate": self.clock(), "Severity": severity, "Message": message, "ApplicationName": "crm"}
+        self.events.append({**told, **of})
 
     @staticmethod
     def error(operation, code, message="", status=400, retries=0):
@@ -166,6 +173,7 @@ class FakeBeanstalk:
     def _described(self, name):
         environment = self.environments[name]
         described = {
+            "ApplicationName": "crm",
             "EnvironmentName": name,
             "Status": environment.status,
             "Health": "Grey" if environment.status == "Updating" else environment.health,

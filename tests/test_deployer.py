@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from chalicelib.beanstalk import lock_name
-from chalicelib.deployer import drive, to_the_millisecond
+from chalicelib.deployer import to_the_millisecond
 from chalicelib.model import DeploymentState
 from tests.deploying import START, MemoryStore, World, deployment
 from tests.fake_beanstalk import Environment
@@ -144,7 +144,7 @@ def test_an_environment_that_became_busy_in_the_last_moment_is_waited_for():
             world.beanstalk.occupy("crm-production", 60)
             return world.beanstalk.update_environment(**asked)
 
-    record = drive(world.store.deployment("01RUN.3"), store=world.store, client=Sneaky(), clock=world.clock)
+    record = world.drive(world.store.deployment("01RUN.3"), client=Sneaky())
     assert record.state is DeploymentState.WAITING_READY
     assert "Must be Ready" in record.reason
     assert world.to_the_end().state is LIVE
@@ -163,7 +163,7 @@ def test_a_refusal_of_a_repeated_call_is_not_taken_for_a_refusal():
             world.beanstalk.update_environment(**asked)
             raise world.beanstalk.error("UpdateEnvironment", "InvalidParameterValue", "Must be Ready.", retries=1)
 
-    drive(world.store.deployment("01RUN.3"), store=world.store, client=Retrying(), clock=world.clock)
+    world.drive(world.store.deployment("01RUN.3"), client=Retrying())
     record = world.to_the_end()
     assert (record.state, world.beanstalk.updates) == (BACK, ["v2"])
     assert "rolled back to v1" in record.reason
@@ -179,7 +179,7 @@ def test_who_was_held_up_after_writing_leaves_the_call_to_others():
         acquire_in_order=store.acquire_in_order,
         move_deployment=lambda old, new, **live: (move(old, new, **live), world.clock.pass_(20))[0],
     )
-    drive(store.deployment("01RUN.3"), store=held_up, client=world.beanstalk, clock=world.clock)
+    world.drive(store.deployment("01RUN.3"), store=held_up)
     assert world.beanstalk.updates == []
     assert world.to_the_end().state is LIVE
     assert world.beanstalk.updates == ["v2"]
@@ -189,7 +189,7 @@ def test_the_loser_of_the_write_makes_no_call():
     world = World()
     stale = world.store.deployment("01RUN.3")
     world.tick()
-    record = drive(stale, store=world.store, client=world.beanstalk, clock=world.clock)
+    record = world.drive(stale)
     assert record == world.store.deployment("01RUN.3")
     assert world.beanstalk.updates == ["v2"]
 
@@ -225,7 +225,7 @@ def test_a_crash_after_the_end_was_written_still_frees_the_lock_and_wakes_the_ru
     world = World()
     record = world.store.deployment("01RUN.3")
     for _ in range(100):
-        record = drive(record, store=world.store, client=world.beanstalk, clock=world.clock)
+        record = world.drive(record)
         if record.state is LIVE:
             break
         world.clock.pass_(5)

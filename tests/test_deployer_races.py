@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from chalicelib.deployer import advance_deployment
+from chalicelib.deployer import advance_deployments
 from chalicelib.model import DeploymentState
 from tests.deploying import World, deployment
 
@@ -106,7 +106,7 @@ def simulate(seed):
     def driver():
         try:
             while not done():
-                advance_deployment("01RUN.3", edge=edge, now=world.clock())
+                advance_deployments(["01RUN.3"], edge=edge, now=world.clock())
                 baton.perform("sleep", lambda: world.clock.pass_(1))
         except Killed:
             pass

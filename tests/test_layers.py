@@ -15,7 +15,7 @@ PURE = (
     *("beanstalk", "environment", "rollback", "wishes", "providers", "reports"),
 )
 # Where boto3 is: the edge to AWS.
-EDGE = ("edge", "lives", "store", "records", "queue", "mail", "secrets", "objects", "deployer")
+EDGE = ("edge", "lives", "store", "records", "queue", "mail", "secrets", "objects", "deployer", "seeing")
 OUTSIDE = (
     *("boto3", "botocore", "mypy_boto3", "docker", "subprocess", "os", "time", "random", "uuid", "ulid", "secrets"),
     *("socket", "http", "requests", "urllib.request", "asyncio", "threading"),

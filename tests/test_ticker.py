@@ -18,6 +18,7 @@ from chalicelib.records.table import Change, Put, Table
 from chalicelib.store import Store
 from chalicelib.telling import notices
 from chalicelib.ticker import tick
+from tests.fake_beanstalk import Environment, FakeBeanstalk
 from tests.hooks import compiled, headers_of, pipeline, push
 from tests.installation import NOW, installation, later, run
 from tests.test_telling import DEV, Ses
@@ -156,6 +157,19 @@ def test_one_item_that_fails_does_not_keep_the_others_waiting(edge):
     assert [due.id for due in store.due(NOW + AFTER)] == ["01X.3", lost.id]
 
 
+def test_all_deployments_that_are_due_are_looked_at_together(edge):
+    names = [f"crm-{number}" for number in range(3)]
+    beanstalk = FakeBeanstalk(lambda: NOW + AFTER, environments={name: Environment() for name in names})
+    beanstalk.add_version("v2")
+    for number, name in enumerate(names):
+        new = {"id": f"01X{number}.3", "run": f"01X{number}", "application": "crm", "environment": name, "label": "v2"}
+        record = deployment(region="ap-southeast-2", **new)
+        edge.store.create_deployment(record)
+    tick(replace(edge, client=lambda *_: beanstalk, now=lambda: NOW + AFTER), NOW + AFTER, bury=False)
+    assert beanstalk.updates == ["v2"] * 3
+    assert beanstalk.calls.count("DescribeEvents") == beanstalk.calls.count("DescribeEnvironments") == 1
+
+
 def test_a_deployment_that_a_newer_program_wrote_is_left_to_it_too(edge):
     edge.store.create_deployment(deployment(region="ap-southeast-2"))
     place = ("deployment#01X.3", "deployment")
@@ -248,7 +262,7 @@ def deployment(**changes):
         "deadline_at": later(600),
         "due_at": NOW,
     }
-    return Deployment(**fields, **changes)
+    return Deployment(**{**fields, **changes})
 
 
 # --- deliveries of which only a part was written ---------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from boto3.dynamodb.conditions import Attr, Key
 
@@ -33,6 +33,14 @@ class DeploymentRecords:
         """
         item = self.table.get(_place(deployment_id))
         return _deployment(item) if item else None
+
+    def read_deployments(self, ids: Sequence[str]) -> list[Deployment]:
+        """Those that are there, in the same order; a newer program's are left out."""
+        found = []
+        for item in self.table.get_many([_place(one) for one in ids]).values():
+            with contextlib.suppress(BadRecord):
+                found.append(_deployment(item))
+        return found
 
     def deployments(self) -> Iterator[Deployment]:
         """Every deployment, newest first, perhaps not as of this very moment; a newer program's are passed over."""
@@ -69,7 +77,10 @@ class DeploymentRecords:
         Args:
             live: what it leaves live, written with it.
         """
-        fields = {**_fields(new), "number": old.number + 1}
+        # At this number the item is what was read: the rest of it need not be sent again.
+        before = _fields(old)
+        fields = {name: value for name, value in _fields(new).items() if value != before[name]}
+        fields["number"] = old.number + 1
         change = Change(
             _place(old.id),
             when=Attr("number").eq(old.number),

@@ -18,16 +18,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AfterValidator
 
 from chalicelib import beanstalk
-from chalicelib.deployer import notices_of
 from chalicelib.environment import Notice, since
 from chalicelib.errors import NeedsAttention, Outrun, Recalled, StepErrored, StepFailed
 from chalicelib.fit import Sink, fit
 from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
+from chalicelib.seeing import notices_of
 from runner import bundling, eb_logs
 from runner.bundle.making import Bundle
 from runner.bundle.placeholders import Image
 from runner.context import Context, Park
-from runner.fields import Duration, Email, ImageName, Name, complaint
+from runner.fields import Address, Duration, Email, ImageName, Name, complaint
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticbeanstalk import ElasticBeanstalkClient
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 NEEDS_IMAGE = False
 DOES = ("deploy {application} to {environment}", "in {region}")
 
-# The end wakes the run; in between it only fetches the newest events into its log.
+# The end wakes the run; in between it only fetches the newest events into its log: more rarely the longer it takes.
 _LOOK_AGAIN = timedelta(seconds=20)
+_LOOK_AGAIN_AT_LAST = timedelta(minutes=5)
 _LABEL_LENGTH = 100
 _DESCRIPTION_LENGTH = 200
 _NAME_LENGTHS = range(4, 41)
@@ -74,8 +75,10 @@ class Settings(pydantic.BaseModel):
     Args:
         timeout: how long each part may take: the version, the wait for Ready, the update itself, the way back.
         rollback: auto = what does not do is undone: the version that was well there last is deployed again, once.
-        approve: whose word is needed before anything is deployed.
+        probe: an address, or a path of the environment's own, that has to answer with 2xx or 3xx before it is live.
+        probe_within: how long that may take, once the environment is Ready and well.
         bundle: image = the tested image is named by its digest; source = Elastic Beanstalk builds the Dockerfile anew.
+        approve: whose word is needed before anything is deployed.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -85,8 +88,10 @@ class Settings(pydantic.BaseModel):
     region: str | None = pydantic.Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")
     timeout: Duration = 1800
     rollback: Literal["auto", "never"] = "auto"
-    approve: Approve | None = None
+    probe: Address | None = None
+    probe_within: Duration = 60
     bundle: Literal["image", "source"] = "image"
+    approve: Approve | None = None
     image: ImageName | None = None
 
 
@@ -129,7 +134,8 @@ def parked(record: Deployment, context: Context) -> Park:
     if record.state is DeploymentState.WAITING_APPROVAL:
         return Park(WaitingFor.APPROVAL, context.now() + _asks_again_in(record, context), record.reason or "")
     reason = record.reason or f"Elastic Beanstalk brings {record.label} to {record.environment}"
-    return Park(WaitingFor.ENVIRONMENT, context.now() + _LOOK_AGAIN, reason)
+    pause = min(max(context.now() - record.created_at, _LOOK_AGAIN), _LOOK_AGAIN_AT_LAST)
+    return Park(WaitingFor.ENVIRONMENT, context.now() + pause, reason)
 
 
 def _asks_again_in(record: Deployment, context: Context) -> timedelta:
@@ -192,6 +198,8 @@ def begin(settings: Settings, context: Context) -> Deployment:
         due_at=now,
         timeout_s=settings.timeout,
         rolls_back=settings.rollback == "auto",
+        probe=settings.probe,
+        probe_within_s=settings.probe_within,
         repository=context.job.source.name,
         tag=context.job.event.name,
         commit=context.job.event.commit,

@@ -143,15 +143,18 @@ def _asked(pipeline: str, copy: Mapping[str, Any]) -> Asked:
 
 def _machine(context: click.Context, folder: Path) -> Machine:
     from runner.laptop.machine import Machine
+    from runner.laptop.outlet import Outlet
     from runner.service import writable
+    from runner.stopping import Stopping
 
-    output = sys.stdout.buffer
+    stopping = Stopping()
+    output = Outlet(sys.stdout.buffer, stopping)
 
     def say(text: str) -> None:
         output.write(f"[tau] {text}\n".encode(errors="backslashreplace"))
         output.flush()
 
-    return Machine(writable(folder), context.meta[ENVIRON], output, say)
+    return Machine(writable(folder), context.meta[ENVIRON], output, say, stopping)
 
 
 def _recorded(context: click.Context, run_id: str) -> Run:

@@ -12,6 +12,7 @@ from chalicelib import pinning, starts
 from chalicelib.config import Config
 from chalicelib.errors import BadInput
 from chalicelib.model import Job
+from chalicelib.reports.words import clean
 from chalicelib.starting import Wish
 from runner.laptop import alone, jobs
 from runner.laptop.jobs import Trimmed
@@ -38,24 +39,34 @@ class Asked:
 
 
 def job_of(
-    asked: Asked, copy: Copy, trim: Callable[[Job], Trimmed], stand_ins: StandIns, given: alone.Given, say: Say
+    asked: Asked,
+    copy: Copy,
+    trim: Callable[[Job], Trimmed],
+    stand_ins: StandIns,
+    given: alone.Given,
+    say: Say,
+    *,
+    whose: str,
 ) -> Trimmed:
     """The job of the working copy as it is now; what it is of is said.
 
     Args:
         copy: the one at `asked.path`.
         trim: leaves out the steps that nobody asked for.
+        whose: what tells it from what else is made of the same copy, at the same time.
     """
     ref, repository = asked.wish.ref or copy.ref, asked.wish.repository or copy.origin
     wish = replace(asked.wish, ref=ref, repository=repository if _is_open(asked) else asked.wish.repository)
     trimmed = trim(jobs.planned(wish, asked.config, asked.where, str(ULID())))
     planned = trimmed.job
     check_secrets(planned, given)
-    snapshot = stand_ins.snapshot(copy, jobs.own_refs(planned))
-    addresses = {planned.source.name: snapshot.address, **_others(asked, planned, stand_ins)}
+    snapshot = stand_ins.snapshot(copy, jobs.own_refs(planned), whose)
+    addresses = {planned.source.name: snapshot.address, **_others(asked, planned, stand_ins, whose)}
     job = jobs.at(pinning.with_commit(jobs.readable(planned, given.has), snapshot.commit), addresses)
     state = "with what is not committed" if snapshot.dirty else "as it was committed"
     say(f"{job.pipeline}: {copy.folder} {state}, {snapshot.commit[:7]}, as {job.event.ref or 'the default branch'}")
+    for path in snapshot.unfinished:
+        say(f"what is not committed in {clean(path)} is left out: it is a repository of its own")
     return replace(trimmed, job=job)
 
 
@@ -65,7 +76,7 @@ def _is_open(asked: Asked) -> bool:
     return named is not None and starts.literal_repository(named) is None
 
 
-def _others(asked: Asked, job: Job, stand_ins: StandIns) -> dict[str, str]:
+def _others(asked: Asked, job: Job, stand_ins: StandIns, whose: str) -> dict[str, str]:
     """Where the repositories beside the job's own are fetched from."""
     refs = jobs.others(job)
     if asked.other is None:
@@ -73,4 +84,4 @@ def _others(asked: Asked, job: Job, stand_ins: StandIns) -> dict[str, str]:
     if len(refs) != 1:
         raise BadInput(f"--from stands in for one other repository; {job.pipeline} builds from {len(refs)}")
     ((name, wanted),) = refs.items()
-    return {name: stand_ins.snapshot(stand_ins.look(asked.other), wanted).address}
+    return {name: stand_ins.snapshot(stand_ins.look(asked.other), wanted, whose).address}

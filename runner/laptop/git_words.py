@@ -26,6 +26,17 @@ def place_of(folder: Path, name: str) -> tuple[str, ...]:
     return in_copy(folder, "rev-parse", "--path-format=absolute", "--git-path", name)
 
 
+def entries(bare: Path, commit: str) -> tuple[str, ...]:
+    """All that a commit holds, each as `<mode> <type> <sha>`, a tab and its path, ended by a NUL."""
+    return in_bare(bare, "ls-tree", "-r", "-z", "--full-tree", commit)
+
+
+def uncommitted(folder: Path) -> tuple[str, ...]:
+    """What in a working copy is not committed; it refreshes no index of somebody else's."""
+    argv = in_copy(folder, "status", "--porcelain", "--ignore-submodules=none")
+    return ("git", "--no-optional-locks", *argv[1:])
+
+
 def aside(ours: Mapping[str, str], index: Path, bare: Path) -> dict[str, str]:
     """The environment in which git takes another index, and writes objects elsewhere."""
     return {**ours, "GIT_INDEX_FILE": str(index), "GIT_OBJECT_DIRECTORY": str(bare / "objects")}

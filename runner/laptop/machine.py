@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import IO
 
 from ulid import ULID
 
@@ -24,6 +23,8 @@ from runner import actions, builders, images
 from runner.capping import Capped
 from runner.handed import Handed
 from runner.laptop import alone, jobs, keeping, leaving
+from runner.laptop.git_words import quiet
+from runner.laptop.outlet import Output
 from runner.laptop.screen import Screen
 from runner.leftovers import reap
 from runner.pace import Real
@@ -52,7 +53,7 @@ class Machine:
 
     folder: Path
     environ: Mapping[str, str]
-    output: IO[bytes]
+    output: Output
     say: Say
     stopping: Stopping = field(default_factory=Stopping)
 
@@ -144,7 +145,7 @@ def enacted(job: Job, system: str, machine: Machine, how: How = How()) -> Done:
     screen, handed = Screen(machine.output, how.capped), Handed()
     tools = Tools(
         edge,
-        Workspace(machine.folder, handed.listening(edge.secrets.get), machine.environ),
+        Workspace(machine.folder, handed.listening(edge.secrets.get), machine.environ, person=quiet(machine.environ)),
         kept if how.keep else docker,
         socket.gethostname(),
         action=how.action,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from chalicelib.model import Run
+from chalicelib.reports.words import clean
 from runner.building import seconds
 from runner.laptop import alone, copies, jobs, repeating
 from runner.laptop.copies import Asked
@@ -29,6 +31,7 @@ from runner.made import built
 from runner.run import Ended, Halted, Parked
 
 _COMMAND = "tau run"
+_MOST_SHOWN = 500
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,8 @@ def run_here(asked: Asked, wanted: Wanted, machine: Machine) -> int:
         system = system_of(copy.folder, asked.wish.pipeline)
         with only_one(machine.folder, system, _COMMAND):
             given = alone.Given(machine.environ)
-            trimmed = copies.job_of(
-                asked, copy, lambda job: jobs.trimmed(job, wanted.effects), stand_ins, given, machine.say
-            )
+            trim = partial(jobs.trimmed, wanted=wanted.effects)
+            trimmed = copies.job_of(asked, copy, trim, stand_ins, given, machine.say, whose=system)
             _say_left_out(trimmed, machine.say)
             return enacted(trimmed.job, system, machine, How(keep=wanted.keep))
 
@@ -129,13 +131,13 @@ def tell(done: Done, took: str, say: Say) -> None:
     """What came of a run, and what stays of it."""
     outcome, run = done.outcome, done.run
     if isinstance(outcome, Halted):
-        say(f"stopped after {took}{f': {outcome.note}' if outcome.note else ''}")
+        say(f"stopped after {took}{_why(outcome.note)}")
     if isinstance(outcome, Parked):
-        say(f"errored: {outcome.park.reason}")
+        say(f"errored{_why(outcome.park.reason)}")
     if isinstance(outcome, Ended):
         for line in summary(outcome.steps):
             say(line)
-        say(f"{outcome.state} in {took}{f': {outcome.reason}' if outcome.reason else ''}")
+        say(f"{outcome.state} in {took}{_why(outcome.reason)}")
         for image in built({str(index): step for index, step in enumerate(outcome.steps)}).values():
             name = f"{image.name}:r-{run.id.lower()}"
             say(f"image {name} stays until the next run; `docker rmi {name}` removes it")
@@ -143,3 +145,7 @@ def tell(done: Done, took: str, say: Say) -> None:
         say(f"artifact {line}")
     for copy in done.copies:
         say(f"kept: `docker run --rm -it --entrypoint sh {copy}` gets into it, `docker rmi {copy}` removes it")
+
+
+def _why(reason: str | None) -> str:
+    return f": {clean(reason, _MOST_SHOWN)}" if reason else ""

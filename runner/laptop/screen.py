@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
+from typing import Any
 
 from chalicelib.model import StepResult, StepStatus
 from chalicelib.objects import Objects
-from chalicelib.reports.words import size
+from chalicelib.reports.words import clean, clean_lines, size
 from runner.building import seconds
 from runner.capping import PREFIX, Capped
+from runner.laptop.outlet import Output
 from runner.pace import Flag, Real
 from runner.runlog import StepLog
+from runner.terminal import harmless_line
 
 _SOON_S = 0.2
 _MARKS = {StepStatus.PASSED: "ok", StepStatus.SKIPPED: "--"}
 _MOST_FAILURES = 20
+_MOST_SHOWN = 500
 
 
 class Terminal(Objects):
     """Where the pieces of a log go instead of a bucket."""
 
-    def __init__(self, output: IO[bytes]) -> None:
+    def __init__(self, output: Output) -> None:
         self._output = output
 
     def put_once(self, key: str, body: bytes, metadata: Mapping[str, str] | None = None) -> bool:
@@ -84,7 +87,7 @@ class Screen:
         capped: how much of each is printed.
     """
 
-    def __init__(self, output: IO[bytes], capped: Callable[[], Capped] = Capped) -> None:
+    def __init__(self, output: Output, capped: Callable[[], Capped] = Capped) -> None:
         self._terminal = Terminal(output)
         self._capped = capped
         self._open: StepLog | None = None
@@ -102,7 +105,7 @@ class Screen:
 
 
 def summary(steps: tuple[StepResult, ...]) -> Iterator[str]:
-    """What came of each step, with the lines that show why."""
+    """What came of each step, with the lines that show why: whoever wrote those, none passes for one of ours."""
     for step in steps:
         mark = _MARKS.get(step.status, "!!")
         took = (
@@ -111,12 +114,15 @@ def summary(steps: tuple[StepResult, ...]) -> Iterator[str]:
             else f" in {seconds((step.ended_at - step.started_at).total_seconds())}"
         )
         yield f"{mark} {step.action:<10} {step.status}{took}{_counts(step.facts)}"
-        if step.reason:
-            yield f"   {step.reason}"
+        for line in clean_lines(step.reason or "", limit=_MOST_SHOWN):
+            yield f"   {line}"
         for failure in step.facts.get("tests", {}).get("failures", ())[:_MOST_FAILURES]:
-            yield f"   {failure['name']}: {failure['message']}"
+            first, *more = clean_lines(failure["message"], limit=_MOST_SHOWN) or ("",)
+            yield f"   {clean(failure['name'], _MOST_SHOWN)}: {first}"
+            for line in more:
+                yield f"     {line}"
         for line in step.lines:
-            yield f"   | {line}"
+            yield f"   | {harmless_line(line)}"
 
 
 def _counts(facts: Mapping[str, Any]) -> str:

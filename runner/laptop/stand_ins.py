@@ -6,6 +6,7 @@ A run then checks out, checks and archives as it does on a code server: all that
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,8 @@ from runner import shell
 from runner.laptop import git_words as git
 from runner.stopping import Stopping
 
+# A repository inside another; a tree holds its commit and no file of it.
+_REPOSITORY = b"160000 "
 _LOCAL_S = 300
 _FETCH_S = 900
 
@@ -44,11 +47,13 @@ class Snapshot:
     Args:
         dirty: it is not what was committed.
         address: where it can be fetched from.
+        unfinished: the repositories inside of it that have something uncommitted, which is not in it.
     """
 
     commit: str
     dirty: bool
     address: str = ""
+    unfinished: tuple[str, ...] = ()
 
 
 class StandIns:
@@ -81,21 +86,25 @@ class StandIns:
         )
         return Copy(folder, _line(ref) if ref.ok else None, owner_and_name(_line(address)) if address.ok else None)
 
-    def snapshot(self, copy: Copy, refs: Iterable[str]) -> Snapshot:
+    def snapshot(self, copy: Copy, refs: Iterable[str], whose: str = "") -> Snapshot:
         """Everything in a working copy that git does not ignore, as a commit that HEAD and these refs stand at.
 
         Where that is what was committed it is that very commit. Index and objects of the working copy stay as they are.
+
+        Args:
+            whose: what tells this stand-in from others of the same copy, which may stand for it as it was before.
         """
-        bare = self._bare(str(copy.folder))
-        objects = _line(self._must(git.place_of(copy.folder, "objects")))
-        (bare / "objects" / "info" / "alternates").write_text(f"{objects}\n")
+        shared = self._bare(str(copy.folder))
+        _borrow(shared, Path(_line(self._must(git.place_of(copy.folder, "objects")))))
+        bare = self._bare(f"{whose} {copy.folder}")
+        _borrow(bare, shared / "objects")
         shallow = Path(_line(self._must(git.place_of(copy.folder, "shallow"))))
         (bare / "shallow").unlink(missing_ok=True)
         if shallow.is_file():
             shutil.copy(shallow, bare / "shallow")
-        made = self._commit(copy, bare)
+        made = self._commit(copy, shared)
         self._point(bare, dict.fromkeys(("HEAD", *refs), made.commit))
-        return replace(made, address=_address(bare))
+        return replace(made, address=_address(bare), unfinished=self._unfinished(copy, bare, made.commit))
 
     def fetched(self, source: Source, refs: Iterable[str]) -> str:
         """Fetch what stands on these refs (or HEAD) at the forge now; where it can be fetched from.
@@ -137,7 +146,7 @@ class StandIns:
                 self._fetch_commit(shared, source, ref, commit)
             at[ref] = commit
         bare = self._bare(f"{whose} {source.clone}")
-        (bare / "objects" / "info" / "alternates").write_text(f"{(shared / 'objects').absolute()}\n")
+        _borrow(bare, shared / "objects")
         self._point(bare, at)
         return _address(bare)
 
@@ -181,6 +190,16 @@ class StandIns:
             made = self._must(self._make(copy, tree, ("-p", commit)), git.dated(env, seconds))
             return Snapshot(_line(made), dirty=True)
 
+    def _unfinished(self, copy: Copy, bare: Path, commit: str) -> tuple[str, ...]:
+        listed = self._must(git.entries(bare, commit)).stdout.split(b"\0")
+        inside = (os.fsdecode(line.partition(b"\t")[2]) for line in listed if line.startswith(_REPOSITORY))
+        return tuple(
+            path
+            for path in inside
+            # Without one of its own, git would answer of the copy.
+            if (copy.folder / path / ".git").exists() and self._run(git.uncommitted(copy.folder / path)).stdout
+        )
+
     def _make(self, copy: Copy, tree: str, parents: tuple[str, ...]) -> tuple[str, ...]:
         return git.in_copy(copy.folder, "commit-tree", tree, *parents, "-m", "The working copy, for tau run")
 
@@ -214,6 +233,14 @@ def owner_and_name(address: str) -> str | None:
     """`owner/name` of an address to clone from: the last two parts of its path."""
     parts = address.removesuffix("/").removesuffix(".git").replace(":", "/").split("/")
     return "/".join(parts[-2:]) if len(parts) > 1 and all(parts[-2:]) else None
+
+
+def _borrow(bare: Path, objects: Path) -> None:
+    """A repository has the objects that lie there, as if they were its own."""
+    file, line = bare / "objects" / "info" / "alternates", f"{objects.absolute()}\n"
+    # Another process may read it just now, and never finds it empty.
+    if not file.is_file() or file.read_text() != line:
+        file.write_text(line)
 
 
 def _kept(ref: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from chalicelib.errors import StepErrored, StepFailed
-from chalicelib.reports.words import size
+from chalicelib.reports.words import limit
 from runner import bases, commands, containers, images
 from runner.aside import aside, settled
 from runner.context import Context, Image
@@ -39,7 +39,7 @@ class Standing:
 
     Args:
         called: what it is called for whoever started it.
-        wishes: the ports that were chosen for it and its services.
+        wishes: the ports that were chosen for it and its services; see `ports.check`.
     """
 
     Settings = Up
@@ -58,7 +58,6 @@ class Standing:
             StepErrored: a chosen port is taken; or the engine or a registry does not do its part.
             Stopped: somebody asks for it.
         """
-        ports.check(self._wishes, settings.services)
         image = _fetched(settings.fetched, context) if settings.fetched else context.image(settings.image)
         secrets = commands.secrets_of(settings, context)
         with (
@@ -104,7 +103,7 @@ class Standing:
         with images.answering():
             state = context.docker.api.inspect_container(made.container)["State"]
             if state.get("OOMKilled"):
-                return f"{self._called} ran out of memory (limit {size(settings.memory)})"
+                return f"{self._called} ran out of memory (limit {limit(settings.memory)})"
             return f"{self._called} has ended by itself, with exit code {code.result()}"
 
 

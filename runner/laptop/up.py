@@ -15,8 +15,9 @@ from chalicelib.graph import TAU
 from chalicelib.model import Event, EventKind, Job, Notify, Provider, Source, Step
 from chalicelib.pinning import UNKNOWN
 from chalicelib.reports.words import clean
-from runner import actions, images
-from runner.laptop import alone, copies, jobs
+from runner import actions, commands, images
+from runner.actions import test as testing
+from runner.laptop import alone, copies, jobs, ports
 from runner.laptop.copies import Asked
 from runner.laptop.jobs import Trimmed
 from runner.laptop.machine import (
@@ -41,7 +42,7 @@ from runner.run import Ended, Halted
 
 _COMMAND = "tau up"
 # What a test has of its own, beside what every command's container has.
-_OF_TESTS = frozenset({"command", "results"})
+_OF_TESTS = testing.Settings.model_fields.keys() - commands.Limited.model_fields.keys()
 _OPEN = {"network": "internet"}
 
 
@@ -54,7 +55,7 @@ def up_here(asked: Asked, wishes: Sequence[Chosen], machine: Machine) -> int:
     standing = Standing(asked.wish.pipeline, wishes)
     how = How(action=partial(_action, standing), capped=Endless)
     is_pipeline = any(one.name == asked.wish.pipeline for one in asked.config.pipelines)
-    work = partial(_of_copy if is_pipeline else _of_image, asked, machine, how)
+    work = partial(_of_copy if is_pipeline else _of_image, asked, wishes, machine, how)
     try:
         done = until_stopped(work, machine, _COMMAND)
     except Left:
@@ -74,18 +75,20 @@ def _action(standing: Standing, word: str) -> ModuleType:
     return cast(ModuleType, standing) if word == WORD else actions.find(word)
 
 
-def _of_copy(asked: Asked, machine: Machine, how: How) -> Done:
+def _of_copy(asked: Asked, wishes: Sequence[Chosen], machine: Machine, how: How) -> Done:
     stand_ins = StandIns(machine.folder / "stand-ins", machine.environ, machine.stopping)
     copy = stand_ins.look(asked.path)
     # Another than that of `tau run`, which may be wanted while this stands.
     system = system_of(copy.folder, asked.wish.pipeline, WORD)
     with only_one(machine.folder, system, _COMMAND):
         given = alone.Given(machine.environ)
-        return enacted(copies.job_of(asked, copy, to_stand, stand_ins, given, machine.say).job, system, machine, how)
+        trimmed = copies.job_of(asked, copy, partial(to_stand, wishes), stand_ins, given, machine.say, whose=system)
+        return enacted(trimmed.job, system, machine, how)
 
 
-def _of_image(asked: Asked, machine: Machine, how: How) -> Done:
+def _of_image(asked: Asked, wishes: Sequence[Chosen], machine: Machine, how: How) -> Done:
     name = asked.wish.pipeline
+    ports.check(wishes, ())
     check_named(name, asked.config, asked.where)
     system = system_of(machine.folder, name, WORD)
     with only_one(machine.folder, system, _COMMAND):
@@ -113,11 +116,11 @@ def check_named(name: str, config: Config, where: str) -> None:
     )
 
 
-def to_stand(job: Job) -> Trimmed:
+def to_stand(wishes: Sequence[Chosen], job: Job) -> Trimmed:
     """The job that builds what the first test is of, and keeps that up instead of testing it.
 
     Raises:
-        BadInput: nothing says which image that would be.
+        BadInput: nothing says which image that would be; or a port is wished for that can be none of its.
     """
     test = next((step for step in job.steps if step.action == "test"), None)
     builds = tuple(step for step in job.steps[: job.steps.index(test) if test else None] if step.action == "build")
@@ -127,6 +130,7 @@ def to_stand(job: Job) -> Trimmed:
         named = ", ".join(str(step.settings["image"]) for step in builds)
         raise BadInput(f"{job.pipeline} builds {named} and tests none of them: nothing says which is to be started")
     settings = test.settings if test else {"image": builds[-1].settings["image"], **_OPEN}
+    ports.check(wishes, settings.get("services", ()))
     up = Step(WORD, {name: held for name, held in settings.items() if name not in _OF_TESTS})
     return Trimmed(replace(job, steps=(*builds, up), operators=(), announces=False, paths=()), ())
 

@@ -239,7 +239,7 @@ def test_every_forge_token_of_ci_yml_has_a_name_that_the_reconciler_may_read_and
 
 @pytest.mark.parametrize("name", ["intake", "ticker", "reconciler"])
 def test_no_function_may_do_everything_delete_anything_or_change_rights(name):
-    forbidden = ("[*]", "*:[*]", "iam:*", "*:Delete*", "*:Terminate*", "dynamodb:Batch*", "dynamodb:Scan")
+    forbidden = ("[*]", "*:[*]", "iam:*", "*:Delete*", "*:Terminate*", "dynamodb:BatchWrite*", "dynamodb:Scan")
     granted = actions(statement for statement in policy(name) if statement["Sid"] != "BuryDeadLetters")
     assert [action for action in granted if any(fnmatchcase(action, one) for one in forbidden)] == []
 
@@ -287,6 +287,16 @@ def test_the_runner_deletes_messages_and_nothing_else():
     granted = actions(managed("RunnerPolicy") + managed("DeployPolicy"))
     assert {action for action in granted if "Delete" in action or "Terminate" in action} == {"sqs:DeleteMessage"}
     assert {"ses:SendEmail", "ses:SendRawEmail", "ssm:GetParameter", "sqs:ChangeMessageVisibility"} <= granted
+
+
+def test_versions_are_removed_by_a_right_that_nobody_has_who_was_not_given_it():
+    assert actions(managed("PrunePolicy")) == {"elasticbeanstalk:DeleteApplicationVersion", "s3:DeleteObject"}
+    (bundles,) = [one["Resource"] for one in managed("PrunePolicy") if one["Action"] == "s3:DeleteObject"]
+    assert bundles == {"Sub": "${Bucket.Arn}/bundles/*.zip"}
+    assert RESOURCES["RunnerRole"]["Properties"]["ManagedPolicyArns"] == [
+        {"Ref": "RunnerPolicy"},
+        {"Ref": "DeployPolicy"},
+    ]
 
 
 # --- the functions' configuration -----------------------------------------------------------------

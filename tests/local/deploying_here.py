@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
-from chalicelib.deployer import advance_deployment
+from chalicelib.deployer import advance_deployments
 from chalicelib.model import DEPLOYMENT_ENDS, Result, RunState, Source, Step
 from chalicelib.reports.columns import BAR
 from chalicelib.reports.email import Console, recipients, render
@@ -122,12 +122,12 @@ class World:
 
     # --- what a runner and the ticker do ----------------------------------------------------------
 
-    def tag(self, name="v2", rollback="auto"):
+    def tag(self, name="v2", **more):
         """A run for a tag, before its first claim."""
         self._number += 1
         digest = "sha256:" + f"{self._number}" * 64
         push = Action("push", passed("push", image={"name": IMAGE, "id": digest}, digests={REGISTRY: digest}))
-        said = {"application": "crm", "environment": ENVIRONMENT, "image": IMAGE, "rollback": rollback}
+        said = {"application": "crm", "environment": ENVIRONMENT, "image": IMAGE, **more}
         deploy = SimpleNamespace(
             name="deploy_eb", said=said, NEEDS_IMAGE=False, Settings=deploy_eb.Settings, run=deploy_eb.run
         )
@@ -157,7 +157,7 @@ class World:
             one[1](self)
         for due in self.edge.store.due(self.time.now()):
             if "." in due.id:
-                advance_deployment(due.id, edge=self.edge, now=self.time.now())
+                advance_deployments([due.id], edge=self.edge, now=self.time.now())
         self.time.pass_(seconds)
 
     # --- what is seen -----------------------------------------------------------------------------

@@ -101,9 +101,11 @@ class Pages:
 
     Args:
         broken: what an image prints before it quits, by a part of the image's name.
+        statuses: what an image answers with, where that is not 200; by the same.
     """
 
     broken: dict[str, str] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
     up_now: list[Page] = field(default_factory=list)
 
     def up(self, services, login, variables, labels):
@@ -112,6 +114,7 @@ class Pages:
         assert service.bundle.image, "these bundles name an image"
         login(service.bundle.image)
         page = Page(service.bundle.image, dict(variables))
+        page.status = next((status for part, status in self.statuses.items() if part in page.image), 200)
         self.up_now.append(page)
         return Running(page, 80, page.server.port)
 

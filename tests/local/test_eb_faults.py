@@ -106,6 +106,21 @@ def test_every_fault_has_an_end_a_mail_and_no_update_too_many(world, ordered, st
     assert (told.live, told.updates) == (live, updates), told
 
 
+# --- what has to answer ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answers", "state", "sentence", "live", "updates"),
+    [(200, PASSED, "is live on crm-production", NEW, 1), (404, FAILED, "/health answers 404. Tau rolled back", OLD, 2)],
+    ids=["it does", "it does not"],
+)
+def test_a_version_that_is_well_has_to_answer_where_ci_yml_says_so(world, answers, state, sentence, live, updates):
+    world.pages.statuses["sha256:1"] = answers
+    told = world.tag(probe="/health").to_the_end()
+    assert (told.state, told.updates, sentence in told.mail) == (state, updates, True), told
+    assert told.live == live
+
+
 # --- two at once (F47) -----------------------------------------------------------------------------
 
 

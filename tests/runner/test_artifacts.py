@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from runner.actions.test import Settings
-from runner.artifacts import HEAD_BYTES, content_type, roots, wanted
+from runner.artifacts import HEAD_BYTES, content_type, files, roots, wanted
 
 
 def settings(*globs):
@@ -60,6 +60,7 @@ def test_a_glob_with_the_folder_where_the_command_starts(glob, folder, whole, ro
 def test_what_lies_in_something_else_that_is_asked_for_is_not_asked_for_again():
     globs = wanted(["/a/*.png", "/a/b/*.png", "/ab/*", "/a/*.txt", "/a/c.txt"], "/app")
     assert roots(globs) == ("/a", "/ab")
+    assert files(globs) == ("/a/c.txt",)
 
 
 @pytest.mark.parametrize(

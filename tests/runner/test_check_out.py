@@ -35,8 +35,13 @@ def test_a_run_builds_the_commit_that_it_is_of_also_where_its_build_names_its_re
 
 
 def test_what_a_checkout_leaves_out_of_a_repository_is_said_in_the_log(tmp_path):
+
+    def with_a_submodule(tree):
+        (tree / ".gitmodules").write_text('[submodule "s"]\n')
+        (tree / "s").mkdir()
+
     trees = {
-        APP: lambda tree: (tree / ".gitmodules").write_text('[submodule "s"]\n'),
+        APP: with_a_submodule,
         OTHER: lambda tree: (tree / ".gitattributes").write_text("*.psd filter=lfs\n"),
     }
     held = context(None, tmp_path, job=replace(job(), event=event(commit=A)), trees=trees)

@@ -120,7 +120,7 @@ def test_a_runner_whose_folder_cannot_be_made_says_which(tmp_path):
 def test_a_runner_without_an_engine_says_so(tmp_path):
     done = runner(tmp_path, DOCKER_HOST="unix:///nowhere/docker.sock")
     assert done.returncode == 1
-    assert done.stderr.startswith("tau: the Docker engine does not answer: ")
+    assert done.stderr.startswith("tau: the Docker engine does not answer (")
     assert "Traceback" not in done.stderr
 
 

@@ -14,7 +14,7 @@ from botocore.exceptions import EndpointConnectionError
 from pydantic import ValidationError
 
 from chalicelib import wishes
-from chalicelib.deployer import advance_deployment
+from chalicelib.deployer import advance_deployments
 from chalicelib.errors import MissingSecret, NeedsAttention, Outrun, Recalled, StepErrored, StepFailed
 from chalicelib.graph import Base
 from chalicelib.model import DeploymentState, Source, StepStatus, WaitingFor
@@ -147,7 +147,7 @@ class World:
         for _ in range(0, seconds, 5):
             for due in self.edge.store.due(self.clock()):
                 edge = replace(self.edge, client=self.client, now=self.clock)
-                advance_deployment(due.id, edge=edge, now=self.clock())
+                advance_deployments([due.id], edge=edge, now=self.clock())
             self.clock.pass_(5)
 
     def bundle(self):
@@ -654,6 +654,12 @@ def test_an_elastic_beanstalk_out_of_reach_is_ours(world):
 def test_settings_are_checked(fields):
     with pytest.raises(ValidationError):
         Settings(**{"application": "crm", "environment": "crm-production", **fields})
+
+
+def test_what_has_to_answer_stands_in_the_record(world):
+    settings = Settings(**SETTINGS.model_dump() | {"probe": "https://crm.example.com/health", "probe_within": 120})
+    world.act(settings)
+    assert (world.record().probe, world.record().probe_within_s) == ("https://crm.example.com/health", 120)
 
 
 # --- approvals, and what people take back ---------------------------------------------------------

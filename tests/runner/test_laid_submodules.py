@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from chalicelib.errors import StepFailed
+from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import Source
 from runner.workspace import Workspace
 from tests.runner.test_kept import LOCK, picture
@@ -235,3 +235,48 @@ def test_by_http_a_submodule_is_fetched_from_its_forge_and_one_that_is_not_there
         StepFailed, match=r"the submodule lib cannot be fetched: .*/sub-lib does not exist, or does not"
     ):
         workspace.submodules(source, commit, tmp_path / "tree", allowed)
+
+
+# --- for somebody who sits here ---------------------------------------------------------------------------
+
+# ssh as git calls it: options, the host, the command. It lets in who has an agent.
+SSH = """\
+#!/bin/sh
+[ -n "$SSH_AUTH_SOCK" ] || { echo "git@github.com: Permission denied (publickey)." >&2; exit 255; }
+for last; do :; done
+eval "$last"
+"""
+
+
+@pytest.fixture
+def sitting(tmp_path, forge):
+    """A commit with a submodule behind ssh; makes a workspace for somebody with this environment."""
+    lib, hello = forge.repository("lib", lib="1"), forge.repository("hello", a="1")
+    link(hello, "lib", head(lib))
+    (tmp_path / "ssh").write_text(SSH)
+    (tmp_path / "ssh").chmod(0o755)
+    config = tmp_path / "gitconfig"
+    config.write_text(f"[core]\n\tsshCommand = {tmp_path}/ssh\n\tautocrlf = true\n")
+    person = {**ENVIRON, "GIT_CONFIG_GLOBAL": str(config), "LC_ALL": "C.UTF-8"}
+
+    def lay(**more):
+        workspace = Workspace(tmp_path / "work", {}.__getitem__, ENVIRON, person={**person, **more})
+        source, tree = forge.source(hello), tmp_path / "tree"
+        commit = workspace.checkout(source, DEVELOP, None, tree)
+        allowed = [Source(FORGE, "2pisoftware/*", f"ssh://git@github.com{forge.folder}/{{repository}}")]
+        workspace.submodules(source, commit, tree, allowed)
+        return tree
+
+    return lay
+
+
+def test_a_submodule_is_fetched_with_the_settings_and_the_agent_of_whoever_sits_here(sitting):
+    tree = sitting(SSH_AUTH_SOCK="/run/agent")
+    assert (tree / "lib/lib").read_text() == "1"
+    # What lies in the tree is as on a code server.
+    assert b"\r" not in (tree / ".gitmodules").read_bytes()
+
+
+def test_what_he_may_not_read_is_not_the_committers_fault_and_does_not_point_at_ci_yml(sitting):
+    with pytest.raises(StepErrored, match=r"the submodule lib cannot be .* let us in with your own keys \(git@github"):
+        sitting()

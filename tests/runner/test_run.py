@@ -192,9 +192,25 @@ def test_an_action_that_this_runner_does_not_know_is_our_failure(world):
 def test_settings_that_this_runner_cannot_read_are_our_failure(world):
     build = Action("lint")
     build.Settings = actions.find("build").Settings
-    first = world(build).enact()
-    assert isinstance(first, Parked)
+    made = world(build)
+    assert isinstance(made.enact(), Parked)
+    ended = made.enact()
+    assert (ended.state, ended.reason) == (
+        RunState.ERRORED,
+        "settings of lint that this program cannot read: image: Field required (is it older than the ci.yml?)",
+    )
     assert build.calls == 0
+
+
+def test_each_setting_that_cannot_be_read_is_named_in_one_line(world):
+    build = Action("lint", image="a/b", artefacts=["x"], args=3)
+    build.Settings = actions.find("build").Settings
+    made = world(build)
+    made.enact()
+    said = made.enact().reason
+    assert "args: Input should be a valid dictionary; artefacts: Extra inputs are not permitted (is" in said
+    assert "\n" not in said
+    assert "http" not in said
 
 
 def test_an_engine_that_is_gone_between_two_claims_is_our_failure_and_kills_no_runner(world, docker):

@@ -143,8 +143,8 @@ def test_a_glob_begins_where_the_command_did_or_at_the_root_and_each_folder_is_r
         }
     )
     facts, log = taken(globs=("out/*.png", "/app/out/**.txt", "out/in/*", "/var/log/x.log", "no/*"), engine=engine)
-    assert names(facts) == ["out/a.png", "/app/out/b.txt", "/app/out/in/c.txt", "/var/log/x.log"]
-    assert engine.asked == ["/app/out", "/var/log/x.log", "/app/no"]
+    assert names(facts) == ["/var/log/x.log", "out/a.png", "/app/out/b.txt", "/app/out/in/c.txt"]
+    assert engine.asked == ["/var/log/x.log", "/app/out", "/app/no"]
     assert log[-1] == "artifacts: there is no file no/*"
 
 
@@ -225,8 +225,44 @@ def test_a_file_with_holes_of_a_terabyte_is_not_read_through(taken):
     facts, log = taken(engine=engine)
     assert names(facts) == ["out/a"]
     assert log[1] == "left out: out/b (7.0 GB): it is larger than 50 MB"
-    assert log[-1].startswith("the artifacts are not complete: /app/out/b stands before the rest, and has 7.0 GB")
+    assert log[-1] == (
+        "the artifacts are not complete: /app/out/b stands before the rest, and has 7.0 GB:"
+        " nothing behind it was looked at; give what is wanted a folder of its own"
+    )
     assert engine.answers["/app/out"].read < 8 * 1024**2
+
+
+def test_what_stands_in_the_way_takes_no_file_that_is_named_nor_another_folder_away(taken):
+    large = entry("out/b", size=1000**3 * 7)
+    engine = Engine(
+        {
+            "/app/out": [entry("out/a", b"a"), large],
+            "/app/out/c": [entry("c", b"c")],
+            "/app/out/b": [entry("b", size=1000**3 * 7)],
+            "/app/more": [entry("more/d", b"d")],
+        }
+    )
+    globs = ("out/*", "out/d/*", "out/c", "out/b", "out/none", "more/*", "more/in/*")
+    facts, log = taken(globs=globs, engine=engine)
+    assert names(facts) == ["out/c", "out/a", "more/d"]
+    left, way, *none = (line for line in log if not line.startswith("artifact "))
+    assert left == "left out: out/b (7.0 GB): it is larger than 50 MB"
+    assert way.startswith("the artifacts are not complete: /app/out/b stands before the rest")
+    # Of what may lie behind it nothing is said.
+    assert none == ["artifacts: there is no file out/none", "artifacts: there is no file more/in/*"]
+
+
+def test_a_file_that_is_named_and_lies_in_a_folder_that_is_too_is_kept_once(taken, bucket):
+    engine = Engine({"/app/out": [entry("out/a", b"a"), entry("out/b", b"b")], "/app/out/b": [entry("b", b"b")]})
+    facts, log = taken(globs=("out/*", "out/b"), engine=engine)
+    assert (names(facts), len(bucket.held)) == (["out/b", "out/a"], 2)
+    assert log == ["artifact out/b, 1 B", "artifact out/a, 1 B"]
+
+
+def test_a_folder_that_is_named_like_a_file_is_none_and_is_not_read_through(taken):
+    engine = Engine({"/app/out": iter([entry("out/", kind=tarfile.DIRTYPE), *(entry("out/a", b"x" * 1024**2),) * 50])})
+    assert taken(globs=("out",), engine=engine) == ({}, ["artifacts: there is no file out"])
+    assert engine.answers["/app/out"].read < 3 * 1024**2
 
 
 def test_a_folder_without_an_end_is_left_after_so_much(taken):

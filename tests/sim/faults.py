@@ -13,7 +13,17 @@ _MAILS = frozenset({"ses.send_email"})
 _UNDER_WAY_S = {"eb.update_environment": 20.0}
 # What others do right before a read, they might as well do right before the write that follows: a turn for them in
 # every third place finds as much, and is a third of the work. A long poll gives them turns enough while it waits.
-_READS = frozenset({"table.get", "table.query", "table.partition", "registry.digest", "ssm.get_parameter", "queue.url"})
+_READS = frozenset(
+    {
+        "table.get",
+        "table.get_many",
+        "table.query",
+        "table.partition",
+        "registry.digest",
+        "ssm.get_parameter",
+        "queue.url",
+    }
+)
 _POLL = "queue.receive"
 
 

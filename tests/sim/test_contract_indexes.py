@@ -117,3 +117,11 @@ def test_a_partition_is_read_in_the_order_of_its_sort_keys(table):
     table.write(item("run#2"))
     assert [one["sk"] for one in table.partition("run#1")] == ["journal#0001", "journal#0002", "run", "z"]
     assert list(table.partition("run#9")) == []
+
+
+def test_many_items_are_read_at_once_in_the_order_asked_for_and_those_that_are_absent_are_left_out(table):
+    for number in range(250):
+        table.write(item(f"run#{number}", number=number))
+    wanted = [(f"run#{number}", "run") for number in (*range(249, -1, -1), 900)]
+    assert [one["number"] for one in table.get_many(wanted).values()] == list(range(249, -1, -1))
+    assert table.get_many([]) == {}

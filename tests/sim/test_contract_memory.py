@@ -96,6 +96,7 @@ def test_every_call_of_a_process_passes_the_hook(cloud, hook):
     edge.store.acquire_lock("a", "b", 0)
     list(edge.store.due(cloud.edge().now()))
     list(edge.store.table.partition("run#1"))
+    edge.store.table.get_many([("run#1", "run")])
     edge.queue.send(Message("01", 1), pool="default", group="g")
     received = edge.queue.receive("default", wait_s=20, hidden_s=30)
     edge.queue.hide(received, 30)
@@ -109,7 +110,7 @@ def test_every_call_of_a_process_passes_the_hook(cloud, hook):
     edge.client("elasticbeanstalk", "ap-southeast-2").describe_environments(**asked)
     cloud.registries.open("docker.io", "x", None).digest("latest")
     assert hook.names == [
-        *("table.get", "table.write", "table.query", "table.partition"),
+        *("table.get", "table.write", "table.query", "table.partition", "table.get_many"),
         *("queue.url", "queue.send", "queue.receive", "queue.hide", "queue.delete"),
         *("s3.put_object", "s3.get_object", "s3.list_objects", "ssm.get_parameter"),
         *("eb.describe_environments", "registry.digest"),

@@ -8,8 +8,12 @@ from chalicelib.config import parse
 from chalicelib.errors import BadInput, NotThere
 from chalicelib.model import Step
 from chalicelib.starting import CannotStart, Wish
+from runner import commands
+from runner.actions import test as testing
 from runner.compiler import compile_text
 from runner.laptop import alone, jobs
+from runner.laptop.ports import chosen
+from runner.laptop.standing import Up
 from runner.laptop.up import to_stand
 
 CONFIG = """\
@@ -30,6 +34,7 @@ pipelines:
       - test:
           command: [run]
           results: none
+          artifacts: [/screens/*.png]
           timeout: 2m
           secrets: {KEY: app-key}
           services:
@@ -113,7 +118,7 @@ def test_a_secret_has_a_variable_of_its_own():
 
 
 def test_what_the_first_test_is_of_is_built_and_stands_with_its_environment_and_services(config):
-    job = to_stand(planned(config)).job
+    job = to_stand((), planned(config)).job
     assert [step.action for step in job.steps] == ["build", "up"]
     settings = job.steps[-1].settings
     assert settings.keys().isdisjoint({"command", "results"})
@@ -124,8 +129,28 @@ def test_what_the_first_test_is_of_is_built_and_stands_with_its_environment_and_
     assert jobs.secrets(job) == {"app-key", "db-password"}
 
 
+def test_whatever_a_test_may_say_what_stands_can_read_what_is_left_of_it(config):
+    job = planned(config)
+    written = next(step for step in job.steps if step.action == "test").settings
+    every = {
+        name: field.get_default(call_default_factory=True) for name, field in testing.Settings.model_fields.items()
+    }
+    steps = [replace(step, settings={**every, **written}) if step.action == "test" else step for step in job.steps]
+    up = to_stand((), replace(job, steps=tuple(steps))).job.steps[-1].settings
+    assert Up.model_validate(up).secrets == {"KEY": "app-key"}
+    assert up.keys() == commands.Limited.model_fields.keys()
+
+
+def test_a_port_of_a_service_that_is_not_there_is_refused_before_anything_is_built(config):
+    with pytest.raises(BadInput, match=r"--port 80:web:80: there is no service web \(there are: db\)"):
+        to_stand([chosen("80:web:80")], planned(config))
+    assert to_stand([chosen("80:db:80")], planned(config)).job.steps[-1].action == "up"
+
+
 def test_an_image_that_is_not_tested_stands_alone_with_a_way_out(config):
-    job = to_stand(planned(config, pipeline="clients", repository="2pisoftware/acme_deploy", ref="refs/tags/v1")).job
+    job = to_stand(
+        (), planned(config, pipeline="clients", repository="2pisoftware/acme_deploy", ref="refs/tags/v1")
+    ).job
     assert [(step.action, step.settings) for step in job.steps[1:]] == [
         ("up", {"image": "2pisoftware/acme", "network": "internet"})
     ]
@@ -139,4 +164,4 @@ def test_where_nothing_says_which_image_stands_that_is_said(config, builds, word
     job = planned(config)
     steps = [Step("build", {"image": image}) for image in builds]
     with pytest.raises(BadInput, match=words):
-        to_stand(replace(job, steps=tuple(steps)))
+        to_stand((), replace(job, steps=tuple(steps)))

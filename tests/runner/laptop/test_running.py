@@ -145,6 +145,20 @@ def test_ctrl_c_ends_it_within_5_s_and_leaves_nothing(sam, lab):
     assert nothing_runs("sleep 604")
 
 
+def test_it_ends_when_nobody_reads_what_it_prints(sam, lab):
+    sam.write("tests/run", "#!/bin/sh\nwhile :; do echo it goes on; sleep 0.605; done\n")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        sam.command("run", "hello"), env=sam.environment(), cwd=sam.config.parent, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert any("it goes on" in line for line in iter(process.stdout.readline, ""))
+        process.stdout.close()
+        assert process.wait(10) == 130
+        assert process.stderr.read() == "tau: nothing more can be printed: Broken pipe\n"
+    assert of_laptops(lab) == []
+    assert nothing_runs("sleep 0.605")
+
+
 def test_an_effect_that_is_asked_for_is_had(sam, registry):
     ((user, password),) = registry.users.items()
     sam.config.write_text(CI_YML.format(registry=registry.host, image=sam.image))

@@ -3,8 +3,13 @@
 import io
 from datetime import UTC, datetime
 
+from chalicelib.model import Run, RunState, StepResult, StepStatus
 from runner import capping
-from runner.laptop.screen import Endless, Screen
+from runner.laptop.machine import Done
+from runner.laptop.running import tell
+from runner.laptop.screen import Endless, Screen, summary
+from runner.run import Ended
+from tests.installation import job
 
 
 def test_a_log_without_an_end_passes_however_long_it_is():
@@ -30,3 +35,33 @@ def test_a_screen_prints_all_that_a_step_wrote():
     log.line("said")
     screen.close()
     assert output.getvalue() == b"printed\n[tau] said\n"
+
+
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+FORGED = "one\n[tau] passed in 1 s\x1b[2J\x1b]8;;http://evil\x07two"
+
+
+def step(**more):
+    return StepResult("test", StepStatus.FAILED, NOW, NOW, **more)
+
+
+def test_nothing_that_a_test_writes_passes_for_a_line_of_ours_or_moves_the_cursor():
+    failures = [{"name": FORGED, "message": FORGED}]
+    tests = {"passed": 0, "failed": 1, "skipped": 0, "failures": failures}
+    failed = step(reason=FORGED, lines=("\x1b[31mred\x1b[2J", "one\r[tau] passed\r"), facts={"tests": tests})
+    lines = list(summary((failed,)))
+    assert lines[1:] == [
+        "   one",
+        "   [tau] passed in 1 stwo",
+        "   one [tau] passed in 1 stwo: one",
+        "     [tau] passed in 1 stwo",
+        "   | \x1b[31mred\x1b[0m",
+        "   | [tau] passed",
+    ]
+
+
+def test_nor_does_the_reason_of_the_end():
+    said = []
+    run = Run("01KB3W1PXZ4V9Q6JH2M8T5RC7D", "", job(), RunState.RUNNING, NOW)
+    tell(Done(run, Ended(RunState.FAILED, FORGED, ())), "1 s", said.append)
+    assert said == ["failed in 1 s: one [tau] passed in 1 stwo"]

@@ -109,6 +109,34 @@ def test_a_shallow_clone_can_be_fetched(copy, stand_ins, tmp_path):
     assert git(tmp_path / "clone", "rev-parse", "HEAD") == git(copy, "rev-parse", "HEAD")
 
 
+def test_two_that_are_made_of_one_copy_do_not_take_each_others_commit_away(copy, stand_ins, tmp_path):
+    (copy / "page").write_text("two")
+    first = stand_ins.snapshot(stand_ins.look(copy), (BRANCH,), "one pipeline")
+    (copy / "page").write_text("three")
+    second = stand_ins.snapshot(stand_ins.look(copy), (BRANCH,), "another pipeline")
+    for name, found, text in (("one", first, "two"), ("other", second, "three")):
+        git(tmp_path, "clone", "--quiet", "--branch", "develop", found.address, name)
+        assert git(tmp_path / name, "rev-parse", "HEAD") == found.commit
+        assert (tmp_path / name / "page").read_text() == text
+
+
+def test_of_a_repository_inside_the_copy_what_is_not_committed_is_named(copy, stand_ins):
+    for name in ("finished", "unfinished", "ignored"):
+        git(copy, "init", "--quiet", name)
+        git(copy / name, "commit", "--quiet", "--allow-empty", "-m", "First")
+        (copy / name / "page").write_text("of its own")
+    git(copy / "finished", "add", "page")
+    git(copy / "finished", "commit", "--quiet", "-m", "Second")
+    (copy / ".gitignore").write_text("ignored\n")
+    found = snapshot(stand_ins, copy)
+    assert found.unfinished == ("unfinished",)
+    assert files(found.address, found.commit) == [".gitignore", "finished", "page", "unfinished"]
+    git(copy, "add", "--all")
+    (copy / "unfinished").rename(copy / "elsewhere")
+    (copy / "unfinished").mkdir()
+    assert snapshot(stand_ins, copy).unfinished == ("elsewhere",)
+
+
 def test_a_folder_below_the_top_is_enough_and_branch_and_origin_are_read(copy, stand_ins):
     (copy / "below").mkdir()
     git(copy, "remote", "add", "origin", "git@bitbucket.org:2pisoftware/acme_deploy.git")

@@ -178,6 +178,14 @@ def test_a_word_that_is_neither_a_pipeline_nor_an_image_is_never_fetched(sam):
     assert "write its tag too: helo:latest" in line
 
 
+@pytest.mark.parametrize("what", ["hello", "side:1"])
+def test_a_port_of_nothing_that_is_there_is_a_slip_and_nothing_is_begun(sam, what):
+    with up(sam, what, "--port", "8080:web:80") as standing:
+        assert standing.ended() == 2
+    (line,) = standing.said
+    assert line.startswith("tau: --port 8080:web:80: there is no service web")
+
+
 def test_what_one_that_was_killed_has_left_is_gone_with_the_next_start(sam, lab, side):
     with up(sam, side) as standing:
         standing.addresses()

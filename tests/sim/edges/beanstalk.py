@@ -9,6 +9,7 @@ from functools import partial
 from tests.sim.edges.point import at_once, refused
 
 _FOR_EVER_S = 10**7
+_SEVERITIES = ("INFO", "WARN", "ERROR")
 
 
 @dataclass
@@ -108,13 +109,15 @@ class MemoryBeanstalk:
             "Environments": [
                 self._described(name, self._now(name))
                 for name in asked["EnvironmentNames"]
-                if name in self.environments and self.environments[name].application == asked["ApplicationName"]
+                if name in self.environments
+                and asked.get("ApplicationName") in {None, self.environments[name].application}
             ]
         }
 
     @staticmethod
     def _described(name, environment):
         described = {
+            "ApplicationName": environment.application,
             "EnvironmentName": name,
             "Status": environment.status,
             "Health": environment.health if environment.status == "Ready" else "Grey",
@@ -123,11 +126,13 @@ class MemoryBeanstalk:
         return {**described, "VersionLabel": environment.label} if environment.label else described
 
     def _versions(self, asked):
-        places = [(asked["ApplicationName"], label) for label in asked["VersionLabels"]]
-        return {"ApplicationVersions": [self._version(place) for place in places if place in self.versions]}
+        application, labels = asked.get("ApplicationName"), asked["VersionLabels"]
+        found = [place for place in self.versions if application in {None, place[0]} and place[1] in labels]
+        return {"ApplicationVersions": [self._version(place) for place in found]}
 
     def _version(self, place):
         fields, processed_at = self.versions[place]
+        fields = {**fields, "ApplicationName": place[0]}
         if processed_at is None:
             return {**fields, "Status": "UNPROCESSED"}
         return {**fields, "Status": "PROCESSED" if self._clock() >= processed_at else "PROCESSING"}
@@ -147,12 +152,15 @@ class MemoryBeanstalk:
     def _events(self, asked):
         """Newest first."""
         self.settle()
-        wanted = {name: asked[name] for name in ("EnvironmentName", "VersionLabel") if name in asked}
+        wanted = {name: asked[name] for name in ("ApplicationName", "EnvironmentName", "VersionLabel") if name in asked}
+        worst = _SEVERITIES[_SEVERITIES.index(asked.get("Severity", "INFO")) :]
         start = int(asked.get("NextToken", "0"))
         found = [
             event
             for event in reversed(self.events)
-            if event["EventDate"] >= asked["StartTime"] and wanted.items() <= event.items()
+            if event["EventDate"] >= asked["StartTime"]
+            and event["Severity"] in worst
+            and wanted.items() <= event.items()
         ]
         more = {"NextToken": str(start + self._page)} if len(found) > start + self._page else {}
         return {"Events": found[start : start + self._page], **more}
@@ -202,7 +210,9 @@ class MemoryBeanstalk:
         self._happens(at, "INFO", "Environment update completed.", name)
 
     def _happens(self, at, severity, message, name):
-        self.events.append({"EventDate": at, "Severity": severity, "Message": message, "EnvironmentName": name})
+        application = self.environments[name].application
+        told = {"EventDate": at, "Severity": severity, "Message": message}
+        self.events.append({**told, "ApplicationName": application, "EnvironmentName": name})
 
 
 def _wrong(operation, message):

@@ -12,6 +12,7 @@ from chalicelib.errors import NotNow
 
 OPERATIONS = {
     "table.get": "GetItem",
+    "table.get_many": "BatchGetItem",
     "table.write": "UpdateItem",
     "table.transact": "TransactWriteItems",
     "table.query": "Query",

@@ -41,6 +41,9 @@ class MemoryTable:
     def get(self, place):
         return self._point("table.get", partial(self._get, place))
 
+    def get_many(self, places):
+        return self._point("table.get_many", partial(self._get_many, places))
+
     def write(self, action):
         return self._point("table.write", partial(self._write, action))
 
@@ -67,6 +70,10 @@ class MemoryTable:
     def _get(self, place):
         item = self.items.get(place)
         return copied(item) if item is not None else None
+
+    def _get_many(self, places):
+        found = {place: self._get(place) for place in places}
+        return {place: item for place, item in found.items() if item is not None}
 
     def _write(self, action):
         place, old, when = self._looked_up(action)
