@@ -51,6 +51,9 @@ def go_on(record: Deployment, seen: Seen, now: datetime) -> Next:
         return failed(record, f"{record.environment} was terminated meanwhile"), None
     if not seen.ready:
         return _abort(replace(record, ready_at=None), seen, now)
+    if record.aborted_at and now - record.aborted_at < LOST_AFTER:
+        # That call may still be on its way: whatever begins now could be hit by it.
+        return record, None
     if seen.label == record.back_to:
         return _verified(record, seen, now), None
     return _call(record, seen, now)

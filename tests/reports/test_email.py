@@ -222,14 +222,20 @@ def test_every_text_that_a_stranger_chooses_stands_in_the_mail_escaped(samples):
     facts = {
         "tests": {"passed": 0, "failed": 1, "skipped": 0, "failures": failures},
         "pushed": [{"name": canary(), "digest": "sha256:1"}],
-        "deployment": {"environment": canary(), "label": canary(), "url": canary(), "previous_label": canary()},
+        "deployment": {
+            "environment": canary(),
+            "label": canary(),
+            "url": canary(),
+            "previous_label": canary(),
+            "note": canary(),
+        },
     }
     step = samples.step(canary(), "failed", 0, 1, reason=canary(), lines=(canary(),), facts=facts)
     handed = {"01X": Handed("a" * 40, None, by=canary(), message=canary())}
     result = replace(samples.result("failed", 9, step, job=job), handed=handed)
     mail = render(result, to=ALICE, console=CONSOLE)
     planted = next(canaries)
-    assert planted == 18
+    assert planted == 19
     for number in range(planted):
         assert f'<b id="c{number}">&<U+202E>' in mail.text
         assert f"&lt;b id=&#34;c{number}&#34;&gt;&amp;&lt;U+202E&gt;" in mail.html

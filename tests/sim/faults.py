@@ -7,10 +7,12 @@ from tests.sim.scheduler import Flag, Killed, Process
 
 # Nobody can be kept from being frozen between his last look and the packet that leaves his machine, and no other side
 # of ours takes a fence: what of the promise depends on that is said in docs/promise.md. Everywhere else, anything goes.
-_UNFENCED = frozenset({"registry.tag", "docker.push", "eb.update_environment", "ses.send_email"})
+_UNFENCED = frozenset(
+    {"registry.tag", "docker.push", "eb.update_environment", "eb.abort_environment_update", "ses.send_email"}
+)
 _MAILS = frozenset({"ses.send_email"})
 # One that the network holds up: longer, and docs/promise.md says what may come of it.
-_UNDER_WAY_S = {"eb.update_environment": 20.0}
+_UNDER_WAY_S = {"eb.update_environment": 20.0, "eb.abort_environment_update": 20.0}
 # What others do right before a read, they might as well do right before the write that follows: a turn for them in
 # every third place finds as much, and is a third of the work. A long poll gives them turns enough while it waits.
 _READS = frozenset(
@@ -129,7 +131,7 @@ class Faults:
 
     def _repeat(self, name, do, process):
         """As botocore does when an answer was lost."""
-        if name in _MAILS or name == "eb.update_environment":
+        if name in _MAILS or name in _UNDER_WAY_S:
             return do()  # these clients do not repeat: chalicelib/edge.py
         self._note("sent twice", name, process)
         do()

@@ -34,6 +34,7 @@ OPERATIONS = {
     "eb.describe_events": "DescribeEvents",
     "eb.create_application_version": "CreateApplicationVersion",
     "eb.update_environment": "UpdateEnvironment",
+    "eb.abort_environment_update": "AbortEnvironmentUpdate",
 }
 """Every point that is a call to AWS -> AWS's name of it; those of the registry and of the engine are not here."""
 
