@@ -34,9 +34,14 @@ def advance(record: Deployment, seen: Seen, now: datetime) -> Next:
     said = wishes.heard(record, now)
     if said:
         return said, None
-    moved, call = wishes.stopped(record, *_look(replace(record, reason=None, unseen=0), seen, now), seen, now)
-    if call is None and moved.state not in DEPLOYMENT_ENDS and now >= moved.deadline_at:
-        moved, call = _give_up(moved, seen, now)
+    asked = replace(record, reason=None, unseen=0)
+    moved, call = wishes.stopped(record, *_look(asked, seen, now), seen, now)
+    if moved.state not in DEPLOYMENT_ENDS and now >= moved.deadline_at:
+        if call is None:
+            moved, call = _give_up(moved, seen, now)
+        elif record.state is DeploymentState.ROLLING_BACK:
+            # One more call would not be the last: it is made as long as it is refused, or not heard.
+            moved, call = _give_up(asked, seen, now)
     return _due(moved, now), call
 
 
@@ -314,6 +319,8 @@ def _too_late(record: Deployment, seen: Seen) -> str:
             what = f" for {environment} to be Ready: it is {seen.status}. Nothing was deployed"
         case DeploymentState.UPDATING:
             what = f" for {environment} to begin the update to {label}: it shows no trace of it"
+        case DeploymentState.ROLLING_BACK if seen.ready and seen.label != label:
+            what = f" for {environment} to begin the update to {label}: it still runs {seen.label}"
         case _ if not seen.ready:
             what = f" for {environment} to be Ready with {label}: it is still {seen.status}"
         case _ if record.probe and rank(seen.condition) == 0:

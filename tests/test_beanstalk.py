@@ -308,6 +308,29 @@ def test_a_call_for_the_way_back_that_is_refused_is_made_again_under_the_same_de
     assert (call, again.deadline_at) == (Call.ROLL_BACK, record.deadline_at)
 
 
+NEVER_BACK = {
+    "refused": (replace(NEW, health="Red"), True, "to begin the update to v0: it still runs v2"),
+    "not heard": (replace(NEW, health="Red"), False, "to begin the update to v0: it still runs v2"),
+    "not aborted": (BUSY, False, "to be Ready with v0: it is still Updating"),
+}
+
+
+@pytest.mark.parametrize("every_s", [5, 60])
+@pytest.mark.parametrize(("seen", "refused", "sentence"), NEVER_BACK.values(), ids=NEVER_BACK)
+def test_a_way_back_ends_at_its_deadline_however_often_it_could_be_called_for(seen, refused, sentence, every_s):
+    record = replace(sick()[0], undoing=False, called=False)
+    deadline_s, calls = int((record.deadline_at - START).total_seconds()), []
+    for second in range(125, deadline_s + 61, every_s):
+        record, call = advance(record, seen, at(second))
+        if call:
+            calls.append(second)
+            record = beanstalk.refused(record, "Must be Ready.", at(second)) if refused else record
+    assert record.state is ROLLBACK_FAILED
+    assert f"The way back to v0 failed too: waited 30m for crm-production {sentence}" in record.reason
+    assert len(calls) > 1
+    assert max(calls) < deadline_s
+
+
 def test_a_right_that_is_lacking_for_the_way_back_is_an_end_too():
     record = beanstalk.failed(sick()[0], "AWS does not let Tau call UpdateEnvironment", at(121))
     assert (record.state, "does not let Tau" in record.reason) == (ROLLBACK_FAILED, True)
