@@ -89,7 +89,9 @@ def unseen(record: Deployment, reason: str, now: datetime) -> Deployment:
     """Elastic Beanstalk did not say how it stands: it is asked again after a pause that doubles."""
     if now >= record.deadline_at:
         return failed(record, f"{_waited(record)}: {reason}", now, ours=True)
-    pause = min(LOOK_EVERY * 2 ** (record.unseen + 1), LONGEST_PAUSE, max(record.deadline_at - now, LOOK_EVERY))
+    # It has doubled beyond the longest by then; a power that grows on is soon more than a time can hold.
+    doubled = LOOK_EVERY * 2 ** min(record.unseen + 1, 4)
+    pause = min(doubled, LONGEST_PAUSE, max(record.deadline_at - now, LOOK_EVERY))
     again = replace(record, reason=reason, unseen=record.unseen + 1, number=record.number + 1)
     return replace(again, due_at=now + pause)
 

@@ -22,3 +22,10 @@ def left_for_the_next_tick(kind: str, name: str) -> Iterator[None]:
         log.debug("left to a newer program", extra={"kind": kind, "id": name, "error": str(error)})
     except (TauError, ClientError, BotoCoreError) as error:
         log.warning("left for the next tick", extra={"kind": kind, "id": name, "error": str(error)})
+    except Exception as error:  # noqa: BLE001 - around one record: a fault of ours in it must not hold up all the others
+        broke(kind, name, error)
+
+
+def broke(kind: str, name: str, error: Exception) -> None:
+    """Say what is a fault of ours, with its place in the code."""
+    log.error("broke", exc_info=error, extra={"kind": kind, "id": name})

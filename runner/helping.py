@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib import leaving
 from chalicelib.edge import Edge
 from chalicelib.errors import TauError
 from chalicelib.model import Json
@@ -65,6 +66,9 @@ class Helper:
                 wait_s = pause_s(tick(self._edge, now, ahead=EVERY, bury=False), self._pace.now())
             except (TauError, ClientError, BotoCoreError) as error:
                 log.warning("could not look for what is due", extra={"error": str(error)})
+                wait_s = EVERY.total_seconds()
+            except Exception as error:  # noqa: BLE001 - around one tick: nobody would start this thread again
+                leaving.broke("runner", self._runner, error)
                 wait_s = EVERY.total_seconds()
             self._nudged.wait(wait_s)
             self._nudged.clear()

@@ -451,6 +451,18 @@ def test_what_cannot_be_seen_is_looked_at_later_and_fails_at_the_deadline():
     assert beanstalk.delayed(record, "Rate exceeded", at(1800)).reason == "waited 30m: Rate exceeded"
 
 
+@pytest.mark.parametrize("timeout_s", [90, 1800, 7200, 86400])
+def test_what_nobody_lets_tau_see_is_asked_for_once_a_minute_until_the_deadline(timeout_s):
+    record, now, pauses = deployment(timeout_s=timeout_s, deadline_at=at(timeout_s)), START, []
+    while record.state not in DEPLOYMENT_ENDS:
+        record = beanstalk.unseen(record, "Rate exceeded", now)
+        pauses.append((record.due_at - now).total_seconds())
+        now = record.due_at
+    assert (record.state, record.ours, now) == (FAILED, True, at(timeout_s + 5))
+    assert pauses[:3] == [10, 20, 40]
+    assert max(pauses) == (60 if timeout_s > 90 else 40)
+
+
 def test_it_is_looked_at_every_five_seconds():
     record, _ = advance(deployment(), BUSY, START)
     assert record.due_at == at(5)

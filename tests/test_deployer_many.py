@@ -56,6 +56,18 @@ def test_all_deployments_of_a_region_are_looked_at_by_one_question_of_each_kind(
     assert world.states() == {LIVE: 50}
 
 
+def test_a_record_that_breaks_what_looks_at_it_holds_up_no_other(caplog):
+    world = Many(5)
+    sick = world.store.deployments["01RUN00.3"]
+    world.store.deployments[sick.id] = replace(sick, timeout_s="30m")
+    for _ in range(20):
+        world.tick_all()
+        world.clock.pass_(5)
+    assert world.states() == {LIVE: 4, DeploymentState.PREPARED: 1}
+    assert {(said.message, said.id) for said in caplog.records if said.levelname == "ERROR"} == {("broke", sick.id)}
+    assert "TypeError" in caplog.text
+
+
 def test_what_went_wrong_at_many_is_asked_for_once_too():
     world = Many(fate="rolled back")
     world.tick_all()

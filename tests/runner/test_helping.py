@@ -106,16 +106,19 @@ class Broken(Store):
     """Records that cannot be reached at first; how often they were asked for what is due."""
 
     asked = 0
+    trouble = EndpointConnectionError(endpoint_url="https://dynamodb.invalid")
 
     def due(self, *wanted):
         self.asked += 1
         if self.asked == 1:
-            raise EndpointConnectionError(endpoint_url="https://dynamodb.invalid")
+            raise self.trouble
         return super().due(*wanted)
 
 
-def test_a_cloud_that_does_not_answer_ends_no_helper(edge, helping, clock):
+@pytest.mark.parametrize("trouble", [Broken.trouble, OverflowError("date value out of range")], ids=["AWS", "ours"])
+def test_what_breaks_a_tick_ends_no_helper(edge, helping, clock, trouble):
     store = Broken(edge.store.table)
+    store.trouble = trouble
     helping(replace(edge, store=store))
     for _ in range(2):
         clock.somebody_waits(EVERY_S)

@@ -12,6 +12,7 @@ from collections import Counter
 
 import click
 
+from tests.sim.errors import Broken
 from tests.sim.world import World
 
 _PART, _PARTS = 50, 20
@@ -53,7 +54,7 @@ def part(seeds):
         world = World(seed)
         try:
             world.run()
-        except Exception as error:  # noqa: BLE001 - whatever breaks in a schedule is what is looked for
+        except (Exception, Broken) as error:  # noqa: BLE001 - whatever breaks in a schedule is what is looked for
             failures.append((seed, f"{type(error).__name__}: {error}"))
         happened += world.counted()
     gc.collect()
@@ -77,7 +78,7 @@ def replay(seed):
     world = World(seed, trace=lambda at, who, what: click.echo(f"{at:10.3f}  {who:<14} {what}"))
     try:
         world.run()
-    except AssertionError as error:
+    except (AssertionError, Broken) as error:
         click.echo(f"FAILED {error}", err=True)
         return 1
     click.echo(f"over after {world.scheduler.time:.1f} virtual seconds and {world.scheduler.steps} steps")

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from boto3.dynamodb.conditions import Attr
 
-from chalicelib import telling, wishes
+from chalicelib import deployer, telling, wishes
 from chalicelib.graph import IMAGES
 from chalicelib.model import DeploymentState, RunState
 from chalicelib.records import breakers, deliveries, ends, runs
@@ -151,6 +151,16 @@ def nobodys_approval():
     return _instead(wishes, "ask", lambda _: lambda record, now: replace(record, approved_by="somebody", due_at=now))
 
 
+def broken_by_an_end():
+    """Whoever looks at a deployment that has ended breaks: no tick may keep that to itself in here."""
+
+    def settle(record, edge):
+        del edge
+        raise KeyError(record.id)
+
+    return _instead(deployer, "_settle", lambda _: settle)
+
+
 PLANTED = {
     "acknowledged early": (acknowledged_early, "was deleted while it was"),
     "no fence": (no_fence, "moved back and forth|went from|and changed|never heard of|was begun 2 times"),
@@ -165,6 +175,7 @@ PLANTED = {
     "announced too early": (announced_too_early, "was announced 0 times"),
     "cancelled too late": (cancelled_too_late, "was cancelled, and .* was deployed|still held|the records say"),
     "nobody's approval": (nobodys_approval, "who was not asked"),
+    "broken by an end": (broken_by_an_end, "deployment .*: KeyError"),
     "redriven as nothing": (redriven_as_nothing, "there is no such run|no run"),
 }
 """Each bug, and what is said when it is found."""

@@ -20,7 +20,7 @@ from runner.helping import Helper
 from runner.run import Tools
 from tests.sim.actions import Actions
 from tests.sim.edges.cloud import MemoryCloud
-from tests.sim.errors import Broken
+from tests.sim.errors import Broken, nothing_is_only_logged
 from tests.sim.faults import Faults, Odds
 from tests.sim.forge import OTHER_REPOSITORY, REPOSITORY, SECRET, Forge, Workspace
 from tests.sim.invariants import Watch, all_over, check, runs_of
@@ -239,13 +239,14 @@ class World:
         """The whole schedule; raises what does not hold."""
         self.start_all()
         try:
-            self.scheduler.run(self.over, LONGEST_S)
-            self.faults.calm = True
-            # Who is frozen wakes up now, with everything that he was about to do.
-            self.scheduler.run(self._still, LONGEST_S + 3600)
+            with nothing_is_only_logged():
+                self.scheduler.run(self.over, LONGEST_S)
+                self.faults.calm = True
+                # Who is frozen wakes up now, with everything that he was about to do.
+                self.scheduler.run(self._still, LONGEST_S + 3600)
             self.cloud.beanstalk.settle()
             check(self)
-        except AssertionError as error:
+        except (AssertionError, Broken) as error:
             raise type(error)(f"seed {self.seed}: {error}") from error
         finally:
             self._end()
