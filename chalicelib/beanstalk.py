@@ -289,14 +289,14 @@ def _gone(record: Deployment, seen: Seen) -> str | None:
 def _unhealthy(record: Deployment, seen: Seen) -> str:
     before = f"it was {record.previous_health} before" if record.previous_health else "its health before is not known"
     error = first_error(since(record.mark_at, seen.notices))
-    return f"{record.environment} runs {record.label}, but its health is {seen.condition} ({before})" + (
+    return f"{record.environment} runs {seen.label}, but its health is {seen.condition} ({before})" + (
         f": {error}" if error else ""
     )
 
 
 def _silent(record: Deployment, seen: Seen) -> str:
     said = seen.answer.said if seen.answer else f"{record.probe} was not asked"
-    return f"{record.environment} runs {record.label}, and its health is {seen.condition}, but {said}"
+    return f"{record.environment} runs {seen.label}, and its health is {seen.condition}, but {said}"
 
 
 def _despite(record: Deployment, seen: Seen) -> str | None:
@@ -330,5 +330,5 @@ def _too_late(record: Deployment, seen: Seen) -> str:
         case _ if rank(seen.condition) is not None:
             what = f"; {_unhealthy(record, seen)}"
         case _:
-            what = f"; {environment} runs {label}, but says nothing about its health ({seen.condition})"
+            what = f"; {environment} runs {seen.label}, but says nothing about its health ({seen.condition})"
     return _waited(record) + what

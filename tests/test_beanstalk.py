@@ -279,6 +279,10 @@ LOST = {
         "crm-production runs v0, but says nothing about its health (Grey)",
         [(second, replace(OLD, label="v0", health="Grey")) for second in (190, 1950)],
     ),
+    "not as well as before": (
+        "waited 30m; crm-production runs v0, but its health is Yellow (it was Green before)",
+        [(second, replace(OLD, label="v0", health="Yellow")) for second in (190, 1950)],
+    ),
     "never Ready": ("waited 30m for crm-production to be Ready with v0", [(1950, BUSY)]),
 }
 
@@ -290,6 +294,35 @@ def test_a_way_back_that_fails_says_both_and_is_not_tried_again(sentence, looks)
     assert record.reason.startswith("crm-production runs v2, but its health is Red (it was Green before)")
     assert "The way back to v0 failed too: " in record.reason
     assert sentence in record.reason
+
+
+# In each state in which an environment can be too late, with either version.
+RUNS = {
+    "ours, Yellow": (VERIFYING, "v2", "Yellow", None),
+    "ours, Grey": (VERIFYING, "v2", "Grey", None),
+    "ours, no answer": (VERIFYING, "v2", "Green", "/health"),
+    "before, Yellow": (ROLLING_BACK, "v1", "Yellow", None),
+    "before, Grey": (ROLLING_BACK, "v1", "Grey", None),
+    "before, Yellow, and ours has a probe": (ROLLING_BACK, "v1", "Yellow", "/health"),
+}
+
+
+@pytest.mark.parametrize(("state", "label", "health", "probe"), RUNS.values(), ids=RUNS)
+def test_the_mail_names_the_version_that_runs(state, label, health, probe):
+    record = deployment(
+        state=state,
+        probe=probe,
+        previous_label="v1",
+        previous_health="Green",
+        back_to="v1",
+        failure="v2 does not do",
+        intended_at=START,
+        called=True,
+        undoing=state is ROLLING_BACK,
+    )
+    late, _ = advance(record, replace(NEW, label=label, health=health), at(1800))
+    said = late.failure if late.state is ROLLING_BACK else late.reason.partition("failed too: ")[2]
+    assert f"crm-production runs {label}" in said
 
 
 def test_a_call_for_the_way_back_that_never_arrived_is_made_again():
