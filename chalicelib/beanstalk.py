@@ -36,7 +36,7 @@ def advance(record: Deployment, seen: Seen, now: datetime) -> Next:
         return said, None
     asked = replace(record, reason=None, unseen=0)
     moved, call = wishes.stopped(record, *_look(asked, seen, now), seen, now)
-    if moved.state not in DEPLOYMENT_ENDS and now >= moved.deadline_at:
+    if moved.state not in DEPLOYMENT_ENDS and now >= moved.deadline_at and not _may_arrive(asked, now):
         if call is None:
             moved, call = _give_up(moved, seen, now)
         elif record.state is DeploymentState.ROLLING_BACK:
@@ -87,7 +87,7 @@ def delayed(record: Deployment, reason: str, now: datetime) -> Deployment:
 
 def unseen(record: Deployment, reason: str, now: datetime) -> Deployment:
     """Elastic Beanstalk did not say how it stands: it is asked again after a pause that doubles."""
-    if now >= record.deadline_at:
+    if now >= record.deadline_at and not _may_arrive(record, now):
         return failed(record, f"{_waited(record)}: {reason}", now, ours=True)
     # It has doubled beyond the longest by then; a power that grows on is soon more than a time can hold.
     doubled = LOOK_EVERY * 2 ** min(record.unseen + 1, 4)
@@ -266,6 +266,13 @@ def _fail(record: Deployment, reason: str) -> Deployment:
 
 def _since_intent(record: Deployment, now: datetime) -> timedelta:
     return now - record.intended_at if record.intended_at else LOST_AFTER
+
+
+def _may_arrive(record: Deployment, now: datetime) -> bool:
+    """Whether a call may still be on its way: until then its environment is free for nobody else."""
+    unanswered = record.state is DeploymentState.UPDATING or (record.undoing and not record.called)
+    calls = (record.intended_at if unanswered else None, record.aborted_at)
+    return any(at is not None and now - at < LOST_AFTER for at in calls)
 
 
 def missing(environment: str, application: str, region: str) -> str:

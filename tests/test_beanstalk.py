@@ -434,6 +434,37 @@ def test_calls_that_never_arrive_end_at_the_deadline():
     assert "shows no trace of it" in record.reason
 
 
+RED = replace(NEW, health="Red")
+JUST_CALLED = {
+    "the update": (UPDATING, {"intended_at": at(1797)}, OLD, FAILED),
+    "the way back": (ROLLING_BACK, {"intended_at": at(1797), "undoing": True}, RED, ROLLBACK_FAILED),
+    "an abort": (ROLLING_BACK, {"intended_at": START, "called": True, "aborted_at": at(1797)}, BUSY, ROLLBACK_FAILED),
+}
+LOOKS = {
+    "seen": lambda record, seen, now: advance(record, seen, now)[0],
+    "not seen": lambda record, seen, now: beanstalk.unseen(record, "Rate exceeded", now),  # noqa: ARG005
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+@pytest.mark.parametrize(("state", "fields", "seen", "end"), JUST_CALLED.values(), ids=JUST_CALLED)
+def test_a_call_of_the_last_seconds_is_waited_for_before_the_environment_is_given_up(state, fields, seen, end, look):
+    record = deployment(state=state, previous_label="v1", previous_health="Green", **fields)
+    record = replace(record, back_to="v1", failure="v2 does not do") if state is ROLLING_BACK else record
+    for second in (1800, 1805, 1826):
+        record = look(record, seen, at(second))
+        assert record.state is state, second
+        assert record.due_at == at(second + 5)
+    assert look(record, seen, at(1827)).state is end
+
+
+def test_an_update_of_the_last_seconds_that_arrives_late_is_seen_through():
+    record, call = advance(deployment(), replace(OLD, **PROCESSED), at(1797))
+    assert call is Call.UPDATE
+    record, calls = enact(replace(record, deadline_at=at(1800)), (1802, OLD), (1807, BUSY), (1860, NEW))
+    assert (record.state, calls) == (LIVE, 0)
+
+
 def test_events_that_stood_there_before_the_call_prove_nothing():
     stood = (notice(-90, "Environment update is starting."), notice(-30, "Failed to deploy application.", "ERROR"))
     intended, _ = advance(deployment(), replace(OLD, notices=stood, **PROCESSED), START)
