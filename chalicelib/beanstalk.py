@@ -96,10 +96,8 @@ def unseen(record: Deployment, reason: str, now: datetime) -> Deployment:
     return replace(again, due_at=now + pause)
 
 
-def live(record: Deployment, now: datetime) -> Live:
-    """What is live once a deployment is."""
-    # The same version again is no newer good one.
-    before = record.good_label if record.good_label != record.label else None
+def live(record: Deployment, before: str | None, now: datetime) -> Live:
+    """What is live once a deployment is, and the version that was live and well there `before`."""
     return Live(
         region=record.region,
         application=record.application,

@@ -128,7 +128,7 @@ def drive(
         moved, call = _in_turn(deployment, moved, call, store, clock())
     elif moved.state is DeploymentState.WAITING_APPROVAL:
         moved = _unless_outrun(deployment, moved, store, clock())
-    live = beanstalk.live(moved, clock()) if moved.state is DeploymentState.LIVE else None
+    live = beanstalk.live(moved, _before(moved, store), clock()) if moved.state is DeploymentState.LIVE else None
     if not store.move_deployment(deployment, moved, live=live):
         current = _current(store, deployment)
         if current.state in DEPLOYMENT_ENDS:
@@ -140,6 +140,15 @@ def drive(
     if call is Call.ABORT:
         return _abort(moved, client, clock)
     return _update(moved, store, client, clock) if call else moved
+
+
+def _before(record: Deployment, store: Store) -> str | None:
+    """The version that was live and well before one that is live now."""
+    if record.good_label != record.label:
+        return record.good_label
+    # The same version again is no newer good one: the one before stays. While the lock is ours nobody writes it.
+    known = store.live(record.region, record.environment)
+    return known.good_label if known else None
 
 
 # --- the environment's lock ---------------------------------------------------------------------------

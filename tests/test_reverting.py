@@ -8,6 +8,7 @@ from chalicelib.model import DeploymentState, EventKind, RunState
 from chalicelib.reports.whom import recipients
 from chalicelib.reverting import NoWayBack, roll_back
 from chalicelib.telling import result_of
+from runner.pruning import needed_places
 from tests.by_hand import BOB, ENVIRONMENT, REGION, Hands
 
 
@@ -32,6 +33,36 @@ def test_it_is_a_deployment_of_its_own_that_says_who_wanted_it_and_what_it_repla
     assert world.beanstalk.updates == ["v1", "v2", "v1"]
     live = world.store.live(REGION, ENVIRONMENT)
     assert (live.label, live.deployment, live.good_label) == ("v1", begun.id, "v2")
+
+
+AGAIN = {
+    "no earlier one": (["v1", "v1"], None),
+    "twice": (["v1", "v2", "v2"], "v1"),
+    "three times": (["v1", "v2", "v2", "v2"], "v1"),
+    "once, then a newer one": (["v1", "v2", "v2", "v3"], "v2"),
+    "an older one": (["v1", "v2", "v1"], "v2"),
+}
+
+
+@pytest.mark.parametrize(("labels", "before"), AGAIN.values(), ids=AGAIN)
+def test_the_same_version_again_does_not_make_its_way_back_forgotten_nor_surplus(world, labels, before):
+    for label in labels:
+        world.live(label)
+        world.pass_(60)
+    live = world.store.live(REGION, ENVIRONMENT)
+    assert (live.label, live.good_label) == (labels[-1], before)
+    needed = needed_places([], world.store.all_live(), [])
+    assert needed == {("crm", label) for label in (labels[-1], before) if label}
+
+
+def test_the_same_version_again_that_somebody_else_had_replaced_keeps_its_way_back(world):
+    world.live("v1")
+    world.live("v2")
+    world.beanstalk.add_version("v9")
+    world.beanstalk.environments[ENVIRONMENT].label = "v9"
+    world.live("v2")
+    assert world.beanstalk.updates == ["v1", "v2", "v2"]
+    assert world.store.live(REGION, ENVIRONMENT).good_label == "v1"
 
 
 def test_its_run_does_nothing_else_and_those_who_hear_of_the_pipeline_hear_of_it(world):
