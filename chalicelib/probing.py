@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
+from functools import partial
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
@@ -17,7 +19,6 @@ from chalicelib.model import Deployment, DeploymentState
 
 ANSWERS_WITHIN_S = 8.0
 _TIMEOUT = urllib3.Timeout(connect=3, read=4)
-_MOST_AT_ONCE = 50
 _GOOD = range(200, 400)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _HEADERS = {"User-Agent": "tau", "Connection": "close"}
@@ -30,13 +31,24 @@ def ask_all(deployments: Collection[Deployment], ask: Ask) -> dict[str, Answer]:
     due = [one for one in deployments if one.probe and one.ready_at and one.state is DeploymentState.VERIFYING]
     if not due:
         return {}
-    pool = ThreadPoolExecutor(min(len(due), _MOST_AT_ONCE), thread_name_prefix="probe")
-    asked = {one.id: pool.submit(ask, one) for one in due}
+    asked = {one.id: _beside(partial(ask, one)) for one in due}
     answered, _ = wait(asked.values(), timeout=ANSWERS_WITHIN_S)
-    # Who answers byte by byte is not waited for.
-    pool.shutdown(wait=False, cancel_futures=True)
     late = Answer(good=False, said=f"its probe is not answered within {ANSWERS_WITHIN_S:.0f} s")
     return {name: one.result() if one in answered else late for name, one in asked.items()}
+
+
+def _beside(question: Callable[[], Answer]) -> Future[Answer]:
+    """Who answers byte by byte is not waited for, nor when this process ends: a pool's threads would be."""
+    asked: Future[Answer] = Future()
+
+    def work() -> None:
+        try:
+            asked.set_result(question())
+        except BaseException as error:  # noqa: BLE001 - for whoever wants the answer, where it is raised again
+            asked.set_exception(error)
+
+    threading.Thread(target=work, name="probe", daemon=True).start()
+    return asked
 
 
 def ask(deployment: Deployment) -> Answer:

@@ -72,8 +72,12 @@ def check_platform(environment: str, platform: str, made: Bundle) -> None:
     """Version 2 is for the platform of ECS, and everything else for that of Docker.
 
     Raises:
-        StepFailed: the environment has the other one.
+        StepFailed: the environment has another one.
     """
+    if platform and "Docker" not in platform and not any(words in platform for words in _OF_ECS):
+        raise StepFailed(
+            f"{environment} runs {platform}, which runs no images: make an environment with the platform Docker"
+        )
     is_ecs = any(words in platform for words in _OF_ECS)
     if is_ecs and made.version != ECS:
         raise StepFailed(

@@ -57,7 +57,9 @@ def error_of(deployment: Deployment, context: Context) -> str | None:
     for instance, text in texts:
         context.log.line(f"eb: the end of the logs of {instance}")
         context.log.write(text if text.endswith(b"\n") else text + b"\n")
-    return first_error([text.decode("utf-8", "replace") for _, text in texts], deployment.created_at)
+    # One that waited for its turn, or for somebody's word, saw others come and go.
+    since = max(deployment.created_at, deployment.mark_at or deployment.created_at)
+    return first_error([text.decode("utf-8", "replace") for _, text in texts], since)
 
 
 def first_error(logs: Sequence[str], since: datetime) -> str | None:

@@ -27,7 +27,11 @@ _LOCAL_S = 300
 @click.argument("path", type=click.Path(path_type=Path), default=Path())
 @click.option("--image", "reference", help="The image to fill in, as REGISTRY/NAME@sha256:….")
 @click.option("--source", "built_there", is_flag=True, help="Elastic Beanstalk is to build it (`bundle: source`).")
-@click.option("--output", type=click.Path(path_type=Path), help="The file to write.  [default: NAME-CONTENT.zip, here]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file to write.  [default: NAME-CONTENT.zip, here or beside the copy]",
+)
 @click.pass_context
 def bundle(
     context: click.Context,
@@ -48,14 +52,16 @@ def bundle(
     if reference and built_there:
         raise BadInput("--source builds the image, and --image names one: leave one of them out")
     try:
-        made, name = _made(path, reference, context.meta[ENVIRON], built_there=built_there)
+        made, folder = _made(path, reference, context.meta[ENVIRON], built_there=built_there)
     except StepFailed as error:
         for line in error.lines or (str(error),):
             click.echo(f"tau: {line}", err=True)
         sys.exit(1)
     for remark in made.remarks:
         click.echo(f"remark: {remark}", err=True)
-    into = output or Path(f"{name}-{made.content[:8]}.zip")
+    # Not into the copy: the next bundle would hold it.
+    here = folder.parent if Path.cwd().is_relative_to(folder) else Path()
+    into = output or here / f"{folder.name}-{made.content[:8]}.zip"
     try:
         into.write_bytes(made.body)
     except OSError as error:
@@ -63,8 +69,8 @@ def bundle(
     click.echo(into)
 
 
-def _made(path: Path, reference: str | None, environ: Mapping[str, str], *, built_there: bool) -> tuple[Bundle, str]:
-    """The bundle of a working copy as it is now, and the copy's name."""
+def _made(path: Path, reference: str | None, environ: Mapping[str, str], *, built_there: bool) -> tuple[Bundle, Path]:
+    """The bundle of a working copy as it is now, and the copy's folder."""
     from urllib.parse import unquote, urlsplit
 
     from chalicelib.errors import StepErrored
@@ -95,7 +101,7 @@ def _made(path: Path, reference: str | None, environ: Mapping[str, str], *, buil
 
         archive = asked(git.archive(bare, snapshot.commit))
         wanted = _source(archive, snapshot.commit) if built_there else _image(reference)
-        return build(archive, wanted, ignored=ignored), copy.folder.name
+        return build(archive, wanted, ignored=ignored), copy.folder
 
 
 def _image(reference: str | None) -> Image | None:

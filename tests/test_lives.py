@@ -1,6 +1,7 @@
 """What is live where: as Tau left it, and as it is."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -28,6 +29,19 @@ READY = {"ApplicationName": "crm", "EnvironmentName": "crm-production", "Status"
 def test_an_environment_is_compared_with_what_was_left_there(now, health, drift):
     found = standing(LEFT, now)
     assert (found.health, found.drift) == (health, drift)
+
+
+def test_what_was_deployed_and_stayed_though_it_is_not_well_was_not_changed_outside(monkeypatch):
+    with installation(monkeypatch) as edge:
+        good, bad = deployment("01A"), deployment("01B", label="v3", intended_at=later(60), created_at=later(60))
+        for made in (good, bad):
+            edge.store.create_deployment(made)
+        assert edge.store.move_deployment(good, replace(good, state=DeploymentState.LIVE), live=LEFT)
+        assert edge.store.move_deployment(bad, replace(bad, state=DeploymentState.FAILED))
+        runs = {**READY, "EnvironmentName": LEFT.environment, "VersionLabel": "v3", "Health": "Red"}
+        client = SimpleNamespace(describe_environments=lambda **_: {"Environments": [runs]})
+        (found,) = lives(replace(edge, client=lambda *_: client))
+    assert found.drift == "runs v3, which was deployed and stayed although it is not well: run 01B"
 
 
 def test_each_region_is_asked_once_for_all_of_its_environments(monkeypatch):

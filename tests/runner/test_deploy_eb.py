@@ -498,6 +498,7 @@ PLATFORMS = {
         "of version 2 alone",
         None,
     ),
+    "another": ("64bit Amazon Linux 2023 v4.0.0 running Python 3.11", "runs no images", "runs no images"),
     "unknown": ("", None, None),
 }
 TWO = (

@@ -1,6 +1,6 @@
 """What an environment's logs say of a deployment: which line is the one, and what is done where they do not come."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
 
@@ -110,9 +110,13 @@ class World:
             aws=Aws(client=lambda *_: beanstalk, store=None, objects=None, region="ap-southeast-2", fetch=get),
         )
 
-    def error(self, intended_at=SINCE):
+    def error(self, intended_at=SINCE, mark_at=None):
         record = SimpleNamespace(
-            intended_at=intended_at, region="ap-southeast-2", environment="crm-production", created_at=SINCE
+            intended_at=intended_at,
+            region="ap-southeast-2",
+            environment="crm-production",
+            created_at=SINCE,
+            mark_at=mark_at,
         )
         return error_of(record, self.context)
 
@@ -123,6 +127,12 @@ def test_the_logs_of_every_instance_that_answers_soon_stand_in_the_runs_log():
     assert world.log.ours == ["eb: the end of the logs of i-0", "eb: the end of the logs of i-1"]
     assert world.log.text == "Error: no database\n" * 2
     assert world.flag.waited_s == 9
+
+
+def test_what_another_deployment_has_logged_while_this_one_waited_is_not_this_ones():
+    earlier, later_on = SINCE + timedelta(minutes=1), SINCE + timedelta(minutes=15)
+    text = f"{earlier:%Y-%m-%d %H:%M:%S} error: no module\n{later_on:%Y-%m-%d %H:%M:%S} error: no database"
+    assert World(Beanstalk(1), text.encode()).error(mark_at=SINCE + timedelta(minutes=5)).endswith("no database")
 
 
 def test_logs_that_somebody_asked_for_before_are_not_taken_for_ours():

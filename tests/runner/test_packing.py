@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -37,6 +38,13 @@ def test_the_file_is_made_here_and_its_name_is_what_is_printed(copy, tmp_path):
     before = path.read_bytes()
     assert bundle(copy, "--image", IMAGE).stdout == done.stdout
     assert path.read_bytes() == before
+
+
+def test_within_the_copy_it_is_made_beside_it_so_that_the_next_one_is_the_same(copy, monkeypatch):
+    monkeypatch.chdir(copy / ".ebextensions")
+    first, second = bundle(copy, "--source").stdout, bundle(copy, "--source").stdout
+    assert first == second
+    assert Path(first.strip()).parent == copy.parent
 
 
 def test_what_is_not_committed_is_in_and_what_is_ignored_is_not(copy, tmp_path):
