@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from chalicelib.reports.words import short
+
+_MOST_OF_AN_EVENT = 150
+
 LOOK_EVERY = timedelta(seconds=5)
 """How soon somebody looks again while a deployment is under way."""
 LONGEST_PAUSE = timedelta(seconds=60)
@@ -93,11 +97,11 @@ def since(mark_at: datetime | None, notices: Sequence[Notice]) -> list[Notice]:
 
 
 def first_error(notices: Sequence[Notice]) -> str | None:
-    """The text of the first error, else of the first warning."""
+    """The text of the first error, else of the first warning: its beginning, since a reason says more than that."""
     for severities in (("ERROR", "FATAL"), ("WARN",)):
         for notice in notices:
             if notice.severity in severities:
-                return notice.message
+                return short(notice.message, _MOST_OF_AN_EVENT)
     return None
 
 

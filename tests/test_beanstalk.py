@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib import beanstalk
 from chalicelib.beanstalk import advance
-from chalicelib.environment import Call, Notice, Seen
+from chalicelib.environment import Call, Notice, Seen, first_error
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState
 
 PREPARED, WAITING, UPDATING = DeploymentState.PREPARED, DeploymentState.WAITING_READY, DeploymentState.UPDATING
@@ -530,3 +530,10 @@ def test_what_nobody_lets_tau_see_is_asked_for_once_a_minute_until_the_deadline(
 def test_it_is_looked_at_every_five_seconds():
     record, _ = advance(deployment(), BUSY, START)
     assert record.due_at == at(5)
+
+
+def test_a_long_event_leaves_room_in_a_reason_for_what_became_of_it():
+    event = Notice(START, "WARN", "Environment health has transitioned from Ok to Severe. " * 10)
+    said = first_error([event])
+    assert said.startswith("Environment health has transitioned from Ok to Severe.")
+    assert (len(said), said[-1]) == (150, "…")

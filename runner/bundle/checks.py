@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 
 from chalicelib.model import Json
@@ -14,8 +15,9 @@ UNPACKED = "/var/app/current"
 
 
 def is_port(value: object) -> bool:
-    number = isinstance(value, int | str) and not isinstance(value, bool) and str(value)
-    return bool(number) and str(number).isascii() and str(number).isdigit() and 1 <= int(str(number)) <= _HIGHEST_PORT
+    if isinstance(value, str):
+        return re.fullmatch(r"[0-9]{1,5}", value) is not None and is_port(int(value))
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _HIGHEST_PORT
 
 
 def text_complaints(part: Mapping[str, Json], name: str, path: str, *, needed: bool = True) -> Iterator[str]:

@@ -98,9 +98,11 @@ class Compose:
         """What services take from the bundle: the place that says so, the path, and whether it must be there."""
         for one in self.services:
             for node in _items(one.get("env_file")):
-                path = _get(node, "path") if isinstance(node, yaml.MappingNode) else node
+                said = isinstance(node, yaml.MappingNode)
+                path = _get(node, "path") if said else node
+                required = not said or _text(_get(node, "required")) != "false"
                 if (text := _text(path)) and text.removeprefix("./") != _GENERATED:
-                    yield f"{one.path}.env_file", text, True
+                    yield f"{one.path}.env_file", text, required
             for node in _items(one.get("volumes")):
                 yield f"{one.path}.volumes", _mounted(node), False
         for section in ("configs", "secrets"):

@@ -94,9 +94,10 @@ def _volumes(said: Mapping[str, Json]) -> Iterator[str]:
         host = volume.get("host", {})
         if not isinstance(host, Mapping):
             yield f'{path}.host: expected an object such as {{"sourcePath": "/var/app/current/conf"}}'
-        named.add(volume.get("name"))
+        if isinstance(volume.get("name"), str):
+            named.add(volume["name"])
     for path, one in objects(said, DEFINITIONS):
         for inner, mount in objects(one or {}, "mountPoints"):
             source = (mount or {}).get("sourceVolume")
-            if source not in named and not str(source).startswith(_LOGS):
+            if not isinstance(source, str) or (source not in named and not source.startswith(_LOGS)):
                 yield f"{path}.{inner}.sourceVolume: {source!r} is none of volumes"

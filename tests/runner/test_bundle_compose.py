@@ -142,6 +142,10 @@ def test_what_is_wrong_is_said_with_its_place(compose, sentence):
         bundled(compose)
 
 
+def test_an_env_file_that_may_be_missing_is_not_asked_for():
+    bundled("services: {web: {image: 2pisoftware/crm, env_file: [{path: local.env, required: false}]}}")
+
+
 def test_merges_of_merges_of_merges_are_read_once():
     lines = ["x0: &x0 {a: b}", *(f"x{n}: &x{n} {{<<: [*x{n - 1}, *x{n - 1}]}}" for n in range(1, 40))]
     compose = "\n".join([*lines, "services: {web: {<<: [*x39, *x39]}}"])

@@ -94,6 +94,12 @@ WRONG = [
         r"containerDefinitions\[0\]\.portMappings\[0\]: expected objects with a containerPort",
     ),
     (two(WEB, volumes=[]), r"containerDefinitions\[0\]\.mountPoints\[0\]\.sourceVolume: 'conf' is none of volumes"),
+    (two({**WEB, "mountPoints": [{"sourceVolume": ["conf"]}]}), r"containerDefinitions\[0\]\.mountPoints\[0\]\.source"),
+    (two(WEB, volumes=[{"name": ["conf"]}]), r"volumes\[0\]\.name: expected text"),
+    (
+        two({**WEB, "portMappings": [{"containerPort": "8" * 5000}]}),
+        r"containerDefinitions\[0\]\.portMappings\[0\]\.containerPort: expected a number",
+    ),
     (two(WEB, volumes={"a": 1}), "volumes: expected objects with a name"),
     (two(WEB, authentication={"bucket": "b"}), "authentication: expected an object such as"),
     (two(WEB, authentication={}, Authentication={}), "authentication and Authentication say the same: leave one out"),
