@@ -88,7 +88,9 @@ class Hands:
             commit=f"{number}" * 40,
             pusher=Pusher("dev", "A Developer", f"dev{number}@2pisoftware.com"),
         )
-        planned = job(Step("deploy_eb", {}), event=pushed, lock=f"{label}-{number}", notify=Notify(("pusher", BOB), "change"))
+        planned = job(
+            Step("deploy_eb", {}), event=pushed, lock=f"{label}-{number}", notify=Notify(("pusher", BOB), "change")
+        )
         made = Run(f"01KAQ{number:021}", f"01KAQ{0:021}", planned, RunState.QUEUED, self.clock())
         self.store.table.write(new_run(made))
         held = self.store.claim(made, "r1", self.clock())
