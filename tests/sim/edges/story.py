@@ -261,7 +261,7 @@ class Story:
     def _move_deployment(self):
         made = self._deployment_made()
         old = self._store.deployment(made.id) or made
-        left = live(made, self._now) if self._random.random() < 0.5 else None
+        left = live(made, made.good_label, self._now) if self._random.random() < 0.5 else None
         return lambda store: store.move_deployment(old, made, live=left)
 
     def _deployment(self):
