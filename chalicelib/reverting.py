@@ -13,7 +13,7 @@ from chalicelib import intake, pinning, wire
 from chalicelib.aborting import deployments_to, drive, going_to
 from chalicelib.beanstalk import environment_lock
 from chalicelib.edge import Edge
-from chalicelib.errors import BadRecord, NotThere, TauError
+from chalicelib.errors import BadRecord, NotThere, Outrun, TauError
 from chalicelib.model import (
     Deployment,
     DeploymentState,
@@ -99,7 +99,11 @@ def roll_back(
     good = made or replace(old, label=label, repository=None, tag=None, commit=None, image=None, built_from=None)
     ask = Ask(new_id(now), by, now)
     run, record = _run(good, brought, _run_of(made, edge) if made else None, ask), _record(good, live, ask)
-    if not edge.store.create_deployment(record, _new(run)):
+    try:
+        created = edge.store.create_deployment(record, _new(run))
+    except Outrun as outrun:
+        raise NoWayBack(f"{outrun} just now: `tau deploys` shows it") from outrun
+    if not created:
         raise NoWayBack("somebody else begins one just now: `tau deploys` shows it")
     log.info("rollback begun", extra={"deployment": record.id, "label": label, "by": by})
     sent = _sent(run, edge)

@@ -47,6 +47,7 @@ _TIDY_S = 30
 _TIDY_WHEN_ASKED_S = 10
 # Making, starting, asking: even on a machine that is overloaded it takes no such time.
 _PATIENCE_S = 60
+_MOMENT_S = 2
 _LAST_WORDS_S = 5
 _PACE = Real()
 PROCESSES = 4096
@@ -428,7 +429,11 @@ def _soon(call: Callable[[], Answer], stopping: Stopping, undo: Callable[[Answer
 
     future = aside(call, _PACE)
     if not settled(future, stopping, _PACE, _PATIENCE_S):
-        future.add_done_callback(let_go)
+        # What is just being made is gone before somebody makes another of that name.
+        if settled(future, Stopping(), _PACE, _MOMENT_S):
+            let_go(future)
+        else:
+            future.add_done_callback(let_go)
         stopping.check()
         raise StepErrored(f"the Docker engine does not answer: it was waited for for {_PATIENCE_S} s")
     return future.result()

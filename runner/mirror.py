@@ -124,8 +124,15 @@ class Mirror:
             )
         return there
 
+    @property
+    def fresh(self) -> str:
+        """How the name begins of what is made beside it, and then takes its place; or of what had it."""
+        return f"new-{self.path.stem}-"
+
     def sweep(self) -> int:
         """Remove the halves that a fetch has left, as who holds the mirror may; the size of the largest."""
+        for half in self.path.parent.glob(f"{self.fresh}*"):
+            shutil.rmtree(half, ignore_errors=True)
         largest = 0
         for half in (*self.path.glob("objects/pack/tmp_*"), *self.path.glob("objects/??/tmp_*")):
             largest = max(largest, half.stat().st_size)
@@ -167,7 +174,7 @@ class Mirror:
     def drop(self) -> None:
         # Moved aside first: one that is killed here leaves no half of a mirror. What cannot go complains once more.
         with contextlib.suppress(OSError):
-            aside = self.path.rename(tempfile.mkdtemp(dir=self.path.parent, prefix="new-"))
+            aside = self.path.rename(tempfile.mkdtemp(dir=self.path.parent, prefix=self.fresh))
             shutil.rmtree(aside, ignore_errors=True)
 
 

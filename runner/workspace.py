@@ -315,7 +315,7 @@ class Workspace:
         source, path = mirror.source, mirror.path
         if not path.is_dir():
             # Made aside and renamed: a mirror that was killed half-way is never taken for one.
-            fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix="new-"))
+            fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=mirror.fresh))
             mirror.local(git.init(fresh))
             fresh.rename(path)
         mirror.sweep()

@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib.aborting import abort
-from chalicelib.errors import NotThere
+from chalicelib.errors import NotThere, Outrun
 from chalicelib.model import DeploymentState, EventKind, RunState
 from chalicelib.reports.whom import recipients
 from chalicelib.reverting import NoWayBack, roll_back
@@ -63,6 +63,17 @@ def test_the_same_version_again_that_somebody_else_had_replaced_keeps_its_way_ba
     world.live("v2")
     assert world.beanstalk.updates == ["v1", "v2", "v2"]
     assert world.store.live(REGION, ENVIRONMENT).good_label == "v1"
+
+
+def test_a_newer_run_that_begins_in_the_same_moment_goes_first(world, monkeypatch):
+    def outrun(*_):
+        raise Outrun("run 01SUN, a newer one, deploys to crm-production", "01SUN")
+
+    world.live("v1")
+    world.live("v2")
+    monkeypatch.setattr(type(world.store), "create_deployment", outrun)
+    with pytest.raises(NoWayBack, match="run 01SUN, a newer one, deploys to crm-production just now"):
+        back(world)
 
 
 def test_its_run_does_nothing_else_and_those_who_hear_of_the_pipeline_hear_of_it(world):

@@ -207,7 +207,11 @@ class Verdict:
     def _of_folders(self) -> Iterator[str]:
         for folder in self._days.folders:
             yield from (f"{one} is left" for one in (folder / "runs").iterdir())
-            yield from (f"{one} is left" for one in (folder / "mirrors").glob("new-*"))
+            # Whoever fetches a repository the next time removes what has become of no mirror.
+            mirrors = {one.stem for one in (folder / "mirrors").glob("*.git")}
+            yield from (
+                f"{one} is left" for one in (folder / "mirrors").glob("new-*") if one.name.split("-")[1] in mirrors
+            )
 
     def figures(self) -> Mapping[str, object]:
         return {

@@ -119,11 +119,11 @@ def _run(values):
 def _deployment(values, *, is_new):
     if is_new:
         return "deployment made"
+    if values.get("due_at", "") is None:
+        return "deployment settled"
     state = values.get("state")
-    if state == "prepared":
-        # Its version was not processed when it was looked at.
-        return None
-    return "deployment settled" if values.get("due_at", "") is None else f"deployment {state}"
+    # It was looked at, and stands where it stood; or its version was not processed yet.
+    return None if state in {None, "prepared"} else f"deployment {state}"
 
 
 def _lock(values):
