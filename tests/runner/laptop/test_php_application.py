@@ -14,7 +14,13 @@ import pytest
 
 from infra.local.cloud import ROOT
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.php, pytest.mark.usefixtures("building")]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.slow,
+    pytest.mark.php,
+    pytest.mark.apart,
+    pytest.mark.usefixtures("building"),
+]
 
 HERE = Path(__file__).parents[2] / "php"
 # Two sessions beside each other do not build on each other's.
