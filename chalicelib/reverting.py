@@ -77,17 +77,7 @@ def roll_back(
         NotThere: Tau brought nothing there, or the records do not know any more what did.
         NoWayBack: no earlier version was live and well and is kept, or something is under way.
     """
-    live = edge.store.live(region, environment)
-    if live is None:
-        raise NotThere(
-            f"Tau has brought no version to {clean(environment)} in {region} yet: `tau live` lists where it has"
-        )
-    busy = next((one for one in going_to(environment, region, edge) if not waits(one)), None)
-    if busy:
-        raise NoWayBack(
-            f"{clean(busy.label)} is under way to {clean(environment)}: "
-            f"`tau abort {clean(environment)}` takes it back, or wait for its end"
-        )
+    live = _undisturbed(environment, region, edge)
     before = [one for one in deployments_to(environment, region, edge) if one.state is DeploymentState.LIVE]
     label = _target(live, before, edge)
     old = edge.store.deployment(live.deployment)
@@ -108,6 +98,22 @@ def roll_back(
     log.info("rollback begun", extra={"deployment": record.id, "label": label, "by": by})
     sent = _sent(run, edge)
     return Begun(drive(record, edge, now), unsent=not sent)
+
+
+def _undisturbed(environment: str, region: str, edge: Edge) -> Live:
+    """What is live there, where nothing is under way."""
+    live = edge.store.live(region, environment)
+    if live is None:
+        raise NotThere(
+            f"Tau has brought no version to {clean(environment)} in {region} yet: `tau live` lists where it has"
+        )
+    busy = next((one for one in going_to(environment, region, edge) if not waits(one)), None)
+    if busy:
+        raise NoWayBack(
+            f"{clean(busy.label)} is under way to {clean(environment)}: "
+            f"`tau abort {clean(environment)}` takes it back, or wait for its end"
+        )
+    return live
 
 
 def _target(live: Live, before: list[Deployment], edge: Edge) -> str:

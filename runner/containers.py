@@ -242,33 +242,13 @@ def created(
         docker.api.remove_container(made["Id"], force=True, v=True)
 
     with images.answering(), _telling_whose_fault():
-        host = docker.api.create_host_config(
-            init=True,
-            mem_limit=wanted.memory_bytes,
-            memswap_limit=wanted.memory_bytes,
-            pids_limit=wanted.processes,
-            security_opt=["no-new-privileges:true"],
-            cap_drop=["ALL"],
-            cap_add=list(_CAPABILITIES),
-            ulimits=[
-                Ulimit(name="nofile", soft=_OPEN_FILES, hard=_OPEN_FILES),
-                Ulimit(name="fsize", soft=wanted.file_bytes, hard=wanted.file_bytes),
-            ],
-            cpu_shares=_CPU_SHARES,
-            nano_cpus=None if wanted.processors is None else wanted.processors * _NANO,
-            # Attached before the start, nothing is lost, and nothing is written twice.
-            log_config=LogConfig(type="none"),
-            network_mode=network,
-            dns=[_NOBODY] if wanted.inside else None,
-            port_bindings={port: (_LOOPBACK, here) for port, here in wanted.ports.items()} or None,
-        )
         making = functools.partial(
             docker.api.create_container,
             wanted.image,
             command=None if wanted.command is None else list(wanted.command),
             environment=dict(wanted.environment),
             labels={**wanted.labels, "tau.kind": wanted.kind},
-            host_config=host,
+            host_config=_limits(docker, wanted, network),
             networking_config=_known_as(docker, wanted, network),
             name=wanted.name,
             working_dir=wanted.folder,
@@ -276,12 +256,36 @@ def created(
             # Who wants to know whether it is well asks by himself.
             healthcheck={"test": ["NONE"]},
         )
-        container = str(_soon(making, stopping or Stopping(), remove)["Id"])
+        made = _soon(making, stopping or Stopping(), remove)
     try:
-        yield container
+        yield str(made["Id"])
     finally:
         patience_s = min(tidy_s, _TIDY_WHEN_ASKED_S) if stopping and stopping.why else tidy_s
-        _tidy(lambda: docker.api.remove_container(container, force=True, v=True), patience_s)
+        _tidy(lambda: remove(made), patience_s)
+
+
+def _limits(docker: Any, wanted: Wanted, network: str) -> Any:
+    """What a container may have of its host."""
+    return docker.api.create_host_config(
+        init=True,
+        mem_limit=wanted.memory_bytes,
+        memswap_limit=wanted.memory_bytes,
+        pids_limit=wanted.processes,
+        security_opt=["no-new-privileges:true"],
+        cap_drop=["ALL"],
+        cap_add=list(_CAPABILITIES),
+        ulimits=[
+            Ulimit(name="nofile", soft=_OPEN_FILES, hard=_OPEN_FILES),
+            Ulimit(name="fsize", soft=wanted.file_bytes, hard=wanted.file_bytes),
+        ],
+        cpu_shares=_CPU_SHARES,
+        nano_cpus=None if wanted.processors is None else wanted.processors * _NANO,
+        # Attached before the start, nothing is lost, and nothing is written twice.
+        log_config=LogConfig(type="none"),
+        network_mode=network,
+        dns=[_NOBODY] if wanted.inside else None,
+        port_bindings={port: (_LOOPBACK, here) for port, here in wanted.ports.items()} or None,
+    )
 
 
 def _known_as(docker: Any, wanted: Wanted, network: str) -> Any:
