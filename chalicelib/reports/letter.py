@@ -23,12 +23,12 @@ class Console:
     Args:
         log_command: prints the whole log; `<run>` in it stands for the run's id.
         fetch_command: brings the run's artifacts.
-        retry_command: runs it again, the same way; None where there is no such command.
+        redrive_command: has the run done again, the same way.
         zone: the clock of those who read.
     """
 
     log_command: str = "tau log <run>"
-    retry_command: str | None = None
+    redrive_command: str = "tau redrive <run>"
     fetch_command: str = "tau artifacts <run> --to DIR"
     zone: tzinfo = UTC
 
@@ -286,11 +286,11 @@ def _deployment(result: Result) -> tuple[Row, ...]:
 
 
 def _commands(result: Result, console: Console, *, operator: bool) -> tuple[Row, ...]:
-    retry = console.retry_command if operator or result.state is not RunState.ERRORED else None
+    again = result.state in {RunState.FAILED, RunState.CANCELLED} or (operator and result.state is RunState.ERRORED)
     named = (
         ("Whole log", console.log_command),
         ("Artifacts", console.fetch_command if facts.artifacts(result.steps) else None),
-        ("Run again", retry if result.state is not RunState.PASSED else None),
+        ("Run again", console.redrive_command if again else None),
     )
     return tuple(Row(name, text.replace("<run>", clean(result.run)), fixed=True) for name, text in named if text)
 

@@ -15,7 +15,7 @@ from chalicelib.model import EventKind, Handed, RunState
 from chalicelib.reports.email import Console, render
 
 ALICE, BOB, OPS = "alice@2pisoftware.com", "bob@2pisoftware.com", "ops@2pisoftware.com"
-CONSOLE = Console(retry_command="tau retry <run>", zone=ZoneInfo("Australia/Sydney"))
+CONSOLE = Console(zone=ZoneInfo("Australia/Sydney"))
 MAILS = Path(__file__).parent / "mails"
 
 VOID = {"meta", "br"}
@@ -102,7 +102,7 @@ def test_the_operators_hear_what_broke_and_the_pusher_that_it_was_not_their_code
     assert "push broke" in operator.subject
     assert "Not your code" in pusher.text
     assert "not your code" in pusher.subject
-    for inside in ("10.0.0.7", "systemctl", "retry"):
+    for inside in ("10.0.0.7", "systemctl", "redrive"):
         assert inside not in pusher.text + pusher.html
 
 
