@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from chalicelib.model import RunState
-from tests.whole.world import TOOL, slow
+from tests.whole.world import TOOL, began, slow
 
 pytestmark = [pytest.mark.engine, pytest.mark.cloud]
 
@@ -27,7 +27,7 @@ def test_two_branches_are_worked_on_at_the_same_time_and_one_branch_is_not(insta
     one, two, three = (installation.wait_for_end(sent.run) for sent in (left, right, again))
     assert [run.state for run in (one, two, three)] == [RunState.PASSED] * 3
     assert beside(one, two)
-    assert one.ended_at <= three.started_at
+    assert one.ended_at <= began(three)
 
 
 def test_one_repository_leaves_a_place_for_the_others(installation):
@@ -66,10 +66,10 @@ def test_many_runners_share_a_queue_and_each_run_is_begun_once(installation, twi
 
 def test_every_push_to_a_branch_is_done_where_ci_yml_wants_it_and_never_two_at_once(installation, twins):
     sent = [installation.push("each/often") for _ in twins]
-    runs = sorted((installation.wait_for_end(one.run) for one in sent), key=lambda run: run.started_at)
+    runs = sorted((installation.wait_for_end(one.run) for one in sent), key=began)
     assert {run.state for run in runs} == {RunState.PASSED}
     for before, after in pairwise(runs):
-        assert before.ended_at <= after.started_at
+        assert before.ended_at <= began(after)
 
 
 def test_the_runners_that_live_are_listed_and_one_that_was_stopped_is_not(installation, twins):

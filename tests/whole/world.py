@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from infra.local.processes import Child, NotStarted
 from infra.local.samples import Webhook
 from tests.whole.seen import IMAGE, Seen, wait_for
 
-__all__ = ["BITBUCKET", "GITHUB", "HELLO", "IMAGE", "TOOL", "Sent", "World", "slow", "wait_for", "world"]
+__all__ = ["BITBUCKET", "GITHUB", "HELLO", "IMAGE", "TOOL", "Sent", "World", "began", "slow", "wait_for", "world"]
 
 GITHUB, BITBUCKET = "github.com", "bitbucket.org"
 HELLO, TOOL = samples.HELLO, "2pisoftware/tool"
@@ -236,6 +237,11 @@ def slow(seconds: float) -> dict[str, str]:
     """The application with a test suite that takes its time."""
     suite = samples.hello()["tests/run"]
     return {"tests/run": suite.replace("set -u\n", f"set -u\nsleep {seconds}\n", 1)}
+
+
+def began(run: Run) -> datetime:
+    """When the work on a run began: once its claim stood, whose own time is read before it is known to stand."""
+    return min(step.started_at for step in run.results.values())
 
 
 def _wait_until_ready(runners: Iterable[Child]) -> None:
