@@ -16,6 +16,7 @@ from runner.beginning import init
 from runner.collecting import FOLDER, KEEP, RESERVE, gc
 from runner.deploying import COMMANDS as DEPLOYING
 from runner.describing import schema
+from runner.examining import doctor
 from runner.explaining import explain
 from runner.imaging import images
 from runner.laptop.commands import COMMANDS as LAPTOP
@@ -98,6 +99,7 @@ for command in (
     *LAPTOP,
     artifacts,
     bundle,
+    doctor,
     explain,
     gc,
     images,

@@ -22,7 +22,8 @@ _BUILDS = "tau-build-"
 _LEFT_BUILDS_S = 13 * 3600
 # A host that does not answer, or no longer does, is given up after so long.
 _TIMES = "-o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
-_KNOWN_HOSTS = "/etc/tau/known_hosts"
+KNOWN_HOSTS = "/etc/tau/known_hosts"
+"""The keys by which hosts are known, and nothing else."""
 # git asks "Username for …" and "Password for …"; the answers come from its environment, never from argv.
 _ASKPASS = '#!/bin/sh\ncase "$1" in Username*) printf %s "$TAU_GIT_USER";; *) printf %s "$TAU_GIT_TOKEN";; esac\n'
 
@@ -80,7 +81,7 @@ def _ssh(folder: Path, value: str) -> Mapping[str, str]:
     key = folder / "key"
     key.touch(mode=0o600)
     key.write_text(value if value.endswith("\n") else f"{value}\n")
-    options = f"-F /dev/null -o IdentitiesOnly=yes -o BatchMode=yes -o UserKnownHostsFile={_KNOWN_HOSTS}"
+    options = f"-F /dev/null -o IdentitiesOnly=yes -o BatchMode=yes -o UserKnownHostsFile={KNOWN_HOSTS}"
     return {"GIT_SSH_COMMAND": f"ssh -i {key} {options} -o StrictHostKeyChecking=yes {_TIMES}"}
 
 

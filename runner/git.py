@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,12 +51,20 @@ def environment(ours: Mapping[str, str], address: str, home: Path) -> dict[str, 
 
 
 def git(mirror: Path, *arguments: str) -> tuple[str, ...]:
-    options = (part for option in _OPTIONS for part in ("-c", option))
-    return ("git", *options, f"--git-dir={mirror}", *arguments)
+    return ("git", *_options(), f"--git-dir={mirror}", *arguments)
+
+
+def _options() -> Iterator[str]:
+    return (part for option in _OPTIONS for part in ("-c", option))
 
 
 def init(mirror: Path) -> tuple[str, ...]:
     return ("git", "init", "--quiet", "--bare", "--template=", str(mirror))
+
+
+def list_head(address: str) -> tuple[str, ...]:
+    """Ask a host where a repository's default branch stands; nothing is fetched, and no mirror is needed."""
+    return ("git", *_options(), "ls-remote", "--quiet", "--", address, "HEAD")
 
 
 def fetch(mirror: Path, address: str, ref: str) -> tuple[str, ...]:

@@ -15,15 +15,18 @@ from docker.errors import APIError, DockerException, NotFound
 from chalicelib.errors import StepErrored
 
 
-def connect() -> docker.DockerClient:
+def connect(*, timeout_s: int = 3600) -> docker.DockerClient:
     """The engine of DOCKER_HOST, or of this machine.
+
+    Args:
+        timeout_s: for how long it may say nothing. Long: a silent build step is no dead engine, and every wait of ours
+            has its own deadline.
 
     Raises:
         StepErrored: none answers; says what to do.
     """
     try:
-        # Long: a silent build step is no dead engine; every wait of ours has its own deadline.
-        return docker.from_env(timeout=3600)
+        return docker.from_env(timeout=timeout_s)
     except DockerException as error:
         raise StepErrored(unanswered(error)) from error
 

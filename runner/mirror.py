@@ -18,6 +18,7 @@ from chalicelib.errors import Gone, StepErrored, StepFailed
 from chalicelib.model import Source
 from chalicelib.reports.words import duration, size
 from runner import git, shell
+from runner.credentials import KNOWN_HOSTS
 from runner.kept import Entries
 from runner.stopping import Stopping
 from runner.submodules import FILE
@@ -35,6 +36,8 @@ _NO_ACCESS = (
     "access denied",
     "returned error: 403",
 )
+# What ssh ends with in either case, behind a frame of signs or a word on its options.
+_HOST_KEY, _CHANGED = "host key verification failed", "identification has changed"
 # What git says when the mirror itself is broken, by a kill or a power loss in the middle of a fetch. Each holds what no
 # branch's name may hold (a blank), so no pusher can have a mirror thrown away by what he calls his branch.
 _DAMAGE = (
@@ -221,6 +224,10 @@ def refusal(source: Source, ref: str, complaint: str, *, by_person: bool = False
     said = complaint.lower()
     if any(words in said for words in _NO_SUCH_REF):
         return Gone(f"{ref} of {where} is gone: it was deleted after the push")
+    if _HOST_KEY in said:
+        changed = "is another than the one" if _CHANGED in said else "is not"
+        what = f"{where} cannot be fetched: its host's key {changed} in {KNOWN_HOSTS}"
+        return StepErrored(f"{what}: enter the one that the host publishes (`ssh-keyscan` shows what it has)")
     # What it says first is the reason; the rest is advice.
     first = complaint.splitlines()[0] if complaint else "git said nothing"
     if any(words in said for words in _NO_ACCESS):

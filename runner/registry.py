@@ -92,8 +92,20 @@ class Registry:
         if authority.is_file():
             self._session.mount("https://", _Trusting(authority))
         scheme = "http" if _LOOPBACK.fullmatch(host) else "https"
-        self._base = f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/{name}/manifests/"
+        self._root = f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/"
+        self._base = f"{self._root}{name}/manifests/"
         self._authorization: Mapping[str, str] = {}
+
+    def let_in(self, secret: str | None) -> None:
+        """It answers, and takes our user; no image is asked for.
+
+        Args:
+            secret: the name of the secret with our user, for whoever has to correct it.
+        """
+        answer = self._ask_at("GET", self._root)
+        if not answer.ok:
+            doing = f"the registry {self._host} does not let us in"
+            raise trouble(self._host, doing, f"HTTP {answer.status_code}", secret=secret)
 
     def digest(self, tag: str) -> str | None:
         """The digest under a tag, or None."""
@@ -114,19 +126,24 @@ class Registry:
     def _ask(
         self, method: str, what: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> requests.Response:
-        answer = self._send(method, what, body, headers or {})
+        return self._ask_at(method, self._base + what, body, headers)
+
+    def _ask_at(
+        self, method: str, address: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        answer = self._send(method, address, body, headers or {})
         if answer.status_code == requests.codes.unauthorized:
             # The first time, or a token that came of age while layers were pushed.
             fresh = self._authorize(answer.headers.get("WWW-Authenticate", ""))
             if fresh != self._authorization:
                 self._authorization = fresh
-                answer = self._send(method, what, body, headers or {})
+                answer = self._send(method, address, body, headers or {})
         return answer
 
-    def _send(self, method: str, what: str, body: bytes, headers: Mapping[str, str]) -> requests.Response:
+    def _send(self, method: str, address: str, body: bytes, headers: Mapping[str, str]) -> requests.Response:
         sent = {"Accept": _MANIFESTS, **headers, **self._authorization}
         try:
-            return self._session.request(method, self._base + what, data=body or None, headers=sent, timeout=_TIMEOUT_S)
+            return self._session.request(method, address, data=body or None, headers=sent, timeout=_TIMEOUT_S)
         except requests.exceptions.SSLError as error:
             raise trouble(self._host, f"the registry {self._host} cannot be asked", str(error)) from error
         except requests.RequestException as error:

@@ -30,6 +30,11 @@ MARK = Path("/run/tau-zones")
 _RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 # https://www.rfc-editor.org/rfc/rfc1918, rfc6598 (shared by providers), rfc3927 (where clouds have their metadata)
 _PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+OPEN = (
+    "containers with `network: internet`, and builds, can reach this machine and its metadata address:"
+    " run `tau zones` as root (on a code server: systemctl enable --now tau-zones)"
+)
+"""What is to be said where the rules are missing."""
 _THROUGH, _HERE = "TAU-THROUGH", "TAU-HERE"
 # Docker never touches what is in the first, and asks it before its own. https://docs.docker.com/engine/network/firewall-iptables/
 _FROM = {_THROUGH: "DOCKER-USER", _HERE: "INPUT"}
@@ -121,10 +126,12 @@ def open_again(bridges: Sequence[str] = (OURS,)) -> None:
 def say_if_open() -> None:
     """A line of the log where nobody has written the rules; the runner itself never writes any."""
     if not MARK.exists():
-        log.warning(
-            "containers with `network: internet`, and builds, can reach this machine and its metadata address:"
-            " run `tau zones` as root (on a code server: systemctl enable --now tau-zones)"
-        )
+        log.warning(OPEN)
+
+
+def stand(bridges: Sequence[str] = (OURS,)) -> bool:
+    """Whether the rules are where `close` wrote them; only root may look."""
+    return all(_does(jump.command("-C")) for jump in jumps(bridges))
 
 
 def _need_root() -> None:

@@ -269,7 +269,8 @@ def test_only_looking_and_mailing_is_allowed_on_everything():
         for statement in statements:
             if "*" in listed(statement["Resource"]):
                 everywhere = {action for action in listed(statement["Action"]) if ":Describe" not in action}
-                assert everywhere <= {"ses:SendEmail", "ses:SendRawEmail"}
+                looking = {"ses:GetAccount", "ses:GetEmailIdentity"}
+                assert everywhere <= {"ses:SendEmail", "ses:SendRawEmail", *looking}
 
 
 def test_the_ticker_deploys_with_the_rights_that_the_runner_deploys_with_and_makes_no_versions_and_reads_no_logs():

@@ -17,6 +17,7 @@ import pytest
 from chalicelib.errors import StepErrored, StepFailed
 from chalicelib.model import Source
 from runner.credentials import opened
+from runner.mirror import refusal
 from runner.shell import TimedOut
 from runner.stopping import Stopped, Stopping
 from runner.workspace import Workspace
@@ -738,6 +739,26 @@ def test_no_access_and_a_host_in_trouble_are_told_apart(workspace, into, code, s
         source = Source(FORGE, "2pisoftware/hello", f"{address}/hello.git", None)
         with pytest.raises(StepErrored, match=rf"github\.com/2pisoftware/hello {said}"):
             workspace.checkout(source, DEVELOP, None, into)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "No ED25519 host key is known for git.example and you have requested strict checking.\r\n",
+            "its host's key is not in",
+        ),
+        (
+            "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\r\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\r\n",
+            "its host's key is another than the one in",
+        ),
+    ],
+    ids=["unknown", "changed"],
+)
+def test_a_key_by_which_a_host_is_not_known_is_told_with_the_file_that_it_belongs_into(said, words):
+    source = Source(FORGE, "2pisoftware/hello", "ssh://git@git.example/2pisoftware/hello.git", "github")
+    whole = f"{said}Host key verification failed.\r\nfatal: Could not read from remote repository."
+    assert f"{words} /etc/tau/known_hosts: enter the one" in str(refusal(source, DEVELOP, whole))
 
 
 def test_a_host_that_nobody_knows_is_ours_to_solve(workspace, into):

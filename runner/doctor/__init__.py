@@ -1,0 +1,1 @@
+"""What `tau doctor` looks at, and what it says of each."""
