@@ -201,22 +201,23 @@ def check_stopped(what: str, settings: Limited, ended: Ended, tail: tuple[str, .
 
 
 def _check_killed(what: str, ended: Ended) -> None:
+    # Whoever kills the first process leaves this code, and no word of who it was. Results are no proof of the contrary:
+    # a suite writes them file by file, and what it had still to do nobody knows.
     if ended.code == _KILLED:
-        raise StepErrored(f"{what} was killed from outside, neither by us nor for memory")
+        raise StepErrored(
+            f"{what} was killed from outside ({_KILLED}), neither by us nor for memory; a command that ends so by"
+            " itself should exit with another code"
+        )
 
 
-def check_code(what: str, ended: Ended, tail: tuple[str, ...], evidence: object = None) -> None:
+def check_code(what: str, ended: Ended, tail: tuple[str, ...]) -> None:
     """It exited with 0.
-
-    Args:
-        evidence: what it left, if that shows that it came to its end by itself.
 
     Raises:
         StepFailed: with something else.
         StepErrored: it was killed by somebody else than us.
     """
-    if not evidence:
-        _check_killed(what, ended)
+    _check_killed(what, ended)
     if ended.code:
         raise StepFailed(f"{what} exited with {ended.code}{meanwhile(ended)}", tail)
 

@@ -120,7 +120,7 @@ def judge(
     commands.check_limits("the tests", settings, ended, tail)
     if tests and tests.failures:
         raise StepFailed(f"{tests.failed} of {tests.ran} tests failed{commands.meanwhile(ended)}", tail, facts)
-    commands.check_code("the test command", ended, tail, evidence=tests)
+    commands.check_code("the test command", ended, tail)
     if settings.results != "none" and (tests is None or not tests.ran):
         raise StepFailed(
             f"the suite ran no test: it exited with 0, but {settings.results} holds no result"

@@ -13,6 +13,7 @@ from tests.running import context
 pytestmark = pytest.mark.engine
 
 IMAGE = "2pisoftware/cmfive-dev"
+PASSED = '<testsuite><testcase name="one"/></testsuite>'
 
 
 @pytest.fixture
@@ -69,6 +70,7 @@ def test_whatever_a_container_leaves_only_its_plain_files_are_taken_and_soon(run
         ("sleep 60", {"timeout": "1s"}, "took longer than 1s"),
         ("true", {"results": "/none/*.xml"}, "ran no test"),
         ("exit 137", {}, "killed from outside"),
+        (f"mkdir /results; echo '{PASSED}' > /results/a.xml; exit 137", {"results": "/results/*.xml"}, "from outside"),
     ],
 )
 def test_they_are_taken_whatever_the_verdict(run, bucket, script, changes, reason):

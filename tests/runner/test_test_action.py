@@ -184,7 +184,7 @@ def ended(code=0, *, out_of_memory=False, timed_out_s=None):
         (ended(1), RED, "1 of 2 tests failed"),
         (ended(255), None, "exited with 255"),
         (ended(1), GREEN, "exited with 1"),
-        (ended(137), GREEN, "exited with 137"),
+        (ended(137), RED, "1 of 2 tests failed"),
         (ended(0), Counts(0, 0, 5, ()), "ran no test"),
         (ended(0), None, "ran no test"),
     ],
@@ -194,9 +194,10 @@ def test_the_first_reason_counts(end, tests, reason):
         action.judge(SETTINGS, end, tests, ("tail",))
 
 
-def test_a_container_that_somebody_killed_is_our_fault():
-    with pytest.raises(StepErrored, match="killed from outside"):
-        action.judge(SETTINGS, ended(137), None, ())
+@pytest.mark.parametrize("tests", [None, GREEN, Counts(0, 0, 5, ())], ids=["nothing", "only passes", "only skips"])
+def test_a_container_that_somebody_killed_is_our_fault_whatever_it_had_written_by_then(tests):
+    with pytest.raises(StepErrored, match=r"killed from outside \(137\)"):
+        action.judge(SETTINGS, ended(137), tests, ())
 
 
 def test_green_is_an_exit_code_of_zero_with_a_test_that_passed():
