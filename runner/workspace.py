@@ -27,6 +27,8 @@ MOST_BYTES = 4 * 1000**3
 """So much of a repository is fetched at once, packed, and no more."""
 MOST_ARCHIVED = 2 * 1000**3
 """So much of a tree is packed in memory, and no more."""
+# A commit that was seen on its branch a moment ago need not be looked for there again.
+_SEEN_S = 10
 # No run takes as long: what is older was left by a claim that died.
 _LEFT_S = 24 * 3600
 
@@ -63,6 +65,7 @@ class Workspace:
             (folder / part).mkdir(parents=True, exist_ok=True)
         self._shelf = Shelf(folder / "trees")
         self._claims: dict[Path, Claimed] = {}
+        self._seen: dict[tuple[str, str], float] = {}
         credentials.remove_old(self._shelf.leavings(), _LEFT_S)
         credentials.remove_old((folder / "mirrors").glob("new-*"), _LEFT_S)
         credentials.remove_old((folder / "runs").iterdir(), _LEFT_S)
@@ -180,6 +183,10 @@ class Workspace:
             except StepFailed:
                 return Ancestry(None, lambda *_: False)
             tip = mirror.commit(ref)
+        now_s = time.monotonic()
+        # Another thread's may get lost between the two: it fetches then.
+        recent = {place: at_s for place, at_s in list(self._seen.items()) if now_s - at_s < _SEEN_S}
+        self._seen = {**recent, (source.clone, ref): now_s}
         return Ancestry(tip, mirror.on)
 
     def tip(self, source: Source, ref: str, *, stopping: Stopping | None = None) -> str:
@@ -308,6 +315,11 @@ class Workspace:
             )
 
     def _fetched(self, mirror: Mirror, ref: str, commit: str | None, until: float) -> str:
+        """The commit, all of which the mirror has; what `ancestry` has just fetched is fetched no second time."""
+        seen_at_s = self._seen.pop((mirror.source.clone, ref), None)
+        if commit and seen_at_s is not None and time.monotonic() - seen_at_s < _SEEN_S:
+            with contextlib.suppress(StepFailed):
+                return mirror.resolve(ref, commit)
         self._fetch(mirror, ref, until - time.monotonic())
         return mirror.resolve(ref, commit)
 

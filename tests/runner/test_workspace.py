@@ -119,6 +119,32 @@ def test_the_tip_of_a_ref_is_asked_for_without_a_tree(repository, workspace):
         workspace.tip(repository.source, "refs/heads/nobodys")
 
 
+def test_what_a_look_at_a_branch_has_just_fetched_is_laid_without_another_fetch_once(repository, workspace, into):
+    commit = repository.commit(page="one")
+    assert workspace.ancestry(repository.source, DEVELOP).tip == commit
+    away = repository.path.rename(repository.path.with_name("away"))
+    assert workspace.checkout(repository.source, DEVELOP, commit, into) == commit
+    assert (into / "page").read_text() == "one"
+    with pytest.raises(StepErrored, match=r"does not exist|cannot be fetched"):
+        workspace.checkout(repository.source, DEVELOP, commit, into)
+    away.rename(repository.path)
+    assert workspace.checkout(repository.source, DEVELOP, commit, into) == commit
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["whole", "gone"])
+def test_what_the_look_has_not_seen_is_fetched_and_so_is_a_mirror_that_is_gone(
+    repository, workspace, into, tmp_path, broken
+):
+    repository.commit(page="one")
+    workspace.ancestry(repository.source, DEVELOP)
+    second = repository.commit(page="two")
+    if broken:
+        for mirror in mirrors(tmp_path):
+            shutil.rmtree(mirror)
+    assert workspace.checkout(repository.source, DEVELOP, second, into) == second
+    assert (into / "page").read_text() == "two"
+
+
 def test_the_default_branch_is_the_forges_whatever_its_name(repository, workspace, into):
     repository.commit(page="develop")
     repository.git("checkout", "--quiet", "-b", "trunk")

@@ -64,12 +64,16 @@ class Watched:
 
 
 @contextmanager
-def watched(there: Installation, *options: str) -> Iterator[Watched]:
-    """A runner that is ready; it is stopped at the end."""
+def watched(there: Installation, *options: str, by: str = "parts.watched") -> Iterator[Watched]:
+    """A runner that is ready; it is stopped at the end.
+
+    Args:
+        by: the program that is the runner, and writes down what it does.
+    """
     folder = there.folder / "watched"
     folder.mkdir()
     calls, log = folder / "calls.jsonl", folder / "runner.log"
-    argv = (sys.executable, "-m", "parts.watched", str(calls), "runner", "--folder", str(folder / "work"), *options)
+    argv = (sys.executable, "-m", by, str(calls), "runner", "--folder", str(folder / "work"), *options)
     env = {**os.environ, **there.environment, "PYTHONPATH": os.pathsep.join((str(_HERE), str(ROOT)))}
     child = processes.start("runner", argv, log, env=env, cwd=ROOT, at_our_death="KILL")
     try:
