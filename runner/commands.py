@@ -31,7 +31,7 @@ class Limited(pydantic.BaseModel):
         secrets: variable -> name of the secret whose value it gets.
         services: what runs beside the command, by the name under which it is reached.
         cpus: None = all processors that others leave it.
-        disk: how much it may have written at a time.
+        disk: how much it may have written at a time, its services counted.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -162,7 +162,12 @@ def watch(settings: Limited, context: Context, made: Made, stopping: Stopping, *
     Args:
         asked_grace_s: how long it may go on after SIGTERM when somebody has asked for its end.
     """
-    limits = Limits(min(settings.timeout, context.remaining_s()), asked_grace_s=asked_grace_s, disk_bytes=settings.disk)
+    limits = Limits(
+        min(settings.timeout, context.remaining_s()),
+        asked_grace_s=asked_grace_s,
+        disk_bytes=settings.disk,
+        beside=tuple(made.services.containers.values()) if made.services else (),
+    )
     ended = containers.watch(context.docker, made.container, context.log, limits, stopping)
     gone = made.services.ended() if made.services else None
     if gone:
@@ -186,7 +191,8 @@ def check_limits(what: str, settings: Limited, ended: Ended, tail: tuple[str, ..
     if ended.out_of_memory:
         raise StepFailed(f"{what} ran out of memory (limit {limit(settings.memory)})", tail)
     if ended.filled:
-        raise StepFailed(f"{what} filled the disk and had to be stopped (limit {limit(settings.disk)})", tail)
+        counted = ", services counted," if settings.services else ""
+        raise StepFailed(f"{what}{counted} filled the disk and had to be stopped (limit {limit(settings.disk)})", tail)
 
 
 def check_stopped(what: str, settings: Limited, ended: Ended, tail: tuple[str, ...]) -> None:

@@ -32,6 +32,7 @@ class Limits:
 
     Args:
         disk_bytes: how much it may have written at a time; None = as much as there is.
+        beside: the containers whose files count too.
     """
 
     timeout_s: float
@@ -40,6 +41,7 @@ class Limits:
     asked_s: float = 10
     disk_bytes: int | None = None
     look_s: float = _LOOK_S
+    beside: tuple[str, ...] = ()
 
 
 class Ending:
@@ -97,13 +99,14 @@ class Ending:
                 return
 
     def _written(self) -> int:
-        """How many bytes the container's files have that its image has not; 0 where the engine does not say."""
+        """How many bytes the containers' files have that their images have not; 0 where the engine does not say."""
+        ids = [self._container, *self._limits.beside]
         try:
             with images.answering():
-                found = self._docker.api.containers(all=True, size=True, filters={"id": self._container})
+                found = self._docker.api.containers(all=True, size=True, filters={"id": ids})
         except StepErrored:
             return 0
-        return int(found[0].get("SizeRw") or 0) if found else 0
+        return sum(int(one.get("SizeRw") or 0) for one in found)
 
     def _asked(self) -> None:
         grace_s = 0 if self._stopping.why is Why.LOST else self._limits.asked_grace_s

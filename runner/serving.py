@@ -18,6 +18,8 @@ from runner.said import Said
 from runner.services import Service, question
 
 _AGAIN_S = 0.1
+# What the engine says, as of a trouble of its own, of a container that dies in this very moment.
+_DYING = ("exec failed", "cannot exec in a stopped state")
 
 
 Publish = Callable[[str, Mapping[str, Any]], Mapping[str, int | None]]
@@ -203,8 +205,7 @@ class _Waiting:
             except APIError as error:
                 self._asked = None
                 said = str(error.explanation or error)
-                # One that dies in this very moment is the engine's trouble in its own words.
-                if not error.is_client_error() and "exec failed" not in said:
+                if not (error.is_client_error() or any(words in said for words in _DYING)):
                     raise
                 self._complain_of_missing(words[0], said)
                 return False  # it has ended just now, and the next look says so

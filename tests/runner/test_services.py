@@ -139,6 +139,13 @@ def test_a_service_that_needs_too_much_memory_is_told_the_limit(run):
 
 
 @pytest.mark.engine
+def test_what_a_service_has_written_counts_for_the_disk_of_the_step(run):
+    fills = ["sh", "-c", "dd if=/dev/zero of=/big bs=1M count=30; exec sleep 600"]
+    with within(30), pytest.raises(StepFailed, match=r"the tests, services counted, filled the disk .*limit 20MB"):
+        run("sleep 60", {"db": {"command": fills}}, disk="20MB")
+
+
+@pytest.mark.engine
 def test_a_suite_without_evidence_is_told_which_service_went_meanwhile(run):
     with pytest.raises(StepFailed, match=r"the suite ran no test: .*; meanwhile the service db exited with 5"):
         run("sleep 2; echo cannot connect to the database", {"db": {"command": ["sh", "-c", "sleep 1; exit 5"]}})
