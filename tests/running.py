@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import pydantic
 import requests.exceptions
 from docker.errors import APIError, ImageNotFound, NotFound
-from runner.tools import Tools
 
 from chalicelib.errors import LostClaim, StepErrored, StepFailed
 from chalicelib.model import Step, StepResult, StepStatus
@@ -21,6 +20,7 @@ from runner.context import Aws, Context
 from runner.pace import Real
 from runner.stopping import Why
 from runner.storage import Storage
+from runner.tools import Tools
 from runner.workspace import Workspace
 from tests.installation import NOW
 from tests.installation import job as make_job

@@ -13,11 +13,12 @@ from chalicelib.errors import StepErrored
 from chalicelib.reports.words import size
 from runner import builders, images, shell, zones
 from runner.buildkit import BuildKit
-from runner.disk import Need, needed, room, wanting
+from runner.disk import Need, room, wanting
 from runner.doctor.findings import Mark, NotWell, Question
+from runner.needs import needed, read_needs
 from runner.service import writable
 from runner.stopping import Stopping
-from runner.storage import Limits, engine_folder, read_needs
+from runner.storage import Limits, engine_folder
 
 # From here on `rev-parse` knows --end-of-options. https://github.com/git/git/blob/v2.30.0/Documentation/RelNotes/2.30.0.txt
 _FIRST_GIT = (2, 30)

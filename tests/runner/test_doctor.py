@@ -20,7 +20,8 @@ from runner.doctor import cloud, machine, outside
 from runner.doctor.findings import Mark, found
 from runner.doctor.machine import Machine
 from runner.doctor.outside import Outside
-from runner.storage import UNKNOWN, limits, write_needs
+from runner.needs import write_needs
+from runner.storage import UNKNOWN, limits
 from tests.installation import NOW, installation
 from tests.proof.interceptor import Interceptor
 from tests.runner.certificates import certified

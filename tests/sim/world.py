@@ -9,7 +9,6 @@ from random import Random
 from types import SimpleNamespace
 
 from botocore.exceptions import BotoCoreError, ClientError
-from runner.tools import Tools
 
 from chalicelib.errors import MailDelayed, TauError
 from chalicelib.firing import fire
@@ -18,6 +17,7 @@ from chalicelib.settings import Settings
 from chalicelib.ticker import tick
 from runner.agent import Agent
 from runner.helping import Helper
+from runner.tools import Tools
 from tests.sim.actions import Actions
 from tests.sim.edges.cloud import MemoryCloud
 from tests.sim.errors import Broken, nothing_is_only_logged
