@@ -61,6 +61,8 @@ def ask(deployment: Deployment) -> Answer:
     """
     probe = deployment.probe or "/"
     if probe.startswith("/"):
+        if deployment.url is None:
+            return Answer(good=False, said=f"{probe} is not asked: {deployment.environment} has no address")
         return _asked(f"{deployment.url}{probe}", public=False)
     return _asked(probe, public=True)
 

@@ -47,9 +47,7 @@ def look(deployments: Sequence[Deployment], client: ElasticBeanstalkClient) -> d
         latest = max((event["EventDate"] for event in events), default=start)
         newer = [event for event in _events(client, latest, Severity="WARN") if event not in events]
         found = _found(deployments, environments, versions, newer + events)
-    # Those that were told something else before have to wait longer anyway.
-    asked = sorted((one for one in deployments if asks_instances(one, found[one.id])), key=lambda one: bool(one.reason))
-    return {**found, **{one.id: _with_instances(one, found[one.id], client) for one in asked[:_MOST_ASKED]}}
+    return {**found, **_told_by_instances(deployments, found, client)}
 
 
 def notices_of(deployment: Deployment, client: ElasticBeanstalkClient) -> tuple[Notice, ...]:
@@ -103,6 +101,20 @@ def _seen(environment: Described | None, version: str | None, events: Iterable[D
         url=f"http://{address}" if address else None,
         enhanced=bool(environment.get("HealthStatus")),
     )
+
+
+def _told_by_instances(
+    deployments: Sequence[Deployment], found: Mapping[str, Seen], client: ElasticBeanstalkClient
+) -> dict[str, Seen | CannotLook]:
+    """The same of those whose instances are asked, as far as they are answered; the others' are, at the next look."""
+    told: dict[str, Seen | CannotLook] = {}
+    # Those that have a reason to wait have waited for it before: they go last.
+    asked = sorted((one for one in deployments if asks_instances(one, found[one.id])), key=lambda one: bool(one.reason))
+    for one in asked[:_MOST_ASKED]:
+        told[one.id] = of_it = _with_instances(one, found[one.id], client)
+        if isinstance(of_it, Exception):
+            break
+    return told
 
 
 def _with_instances(deployment: Deployment, seen: Seen, client: ElasticBeanstalkClient) -> Seen | CannotLook:

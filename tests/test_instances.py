@@ -69,7 +69,7 @@ def test_basic_health_is_not_asked_at_all():
     assert (made.to_the_end().state, asked(made)) == (LIVE, 0)
 
 
-def test_what_is_not_answered_is_asked_again_after_a_pause_that_doubles_and_holds_up_no_other():
+def test_what_is_not_answered_is_asked_again_after_a_pause_that_doubles_and_others_go_first():
     made = Many(2)
     for one in made.beanstalk.environments.values():
         one.enhanced, one.instances = True, {"a": given("v2")}
@@ -83,8 +83,11 @@ def test_what_is_not_answered_is_asked_again_after_a_pause_that_doubles_and_hold
         1,
         "DescribeInstancesHealth was refused: Throttling was ordered",
     )
-    assert second.state is LIVE
-    made.clock.pass_(10)
+    assert (second.state, second.unseen, asked(made)) == (VERIFYING, 0, 1), "nobody else is asked in that moment"
+    made.clock.pass_(5)
+    made.tick_all()
+    assert made.states() == {LIVE: 1, VERIFYING: 1}
+    made.clock.pass_(5)
     made.tick_all()
     assert made.states() == {LIVE: 2}
 

@@ -91,6 +91,10 @@ def test_addresses_of_the_internet_are_public(address):
     assert is_public(address)
 
 
+def test_a_path_of_an_environment_without_an_address_is_asked_nowhere():
+    assert ask(ready("/health")) == Answer(False, "/health is not asked: crm-production has no address")
+
+
 def test_a_name_of_ci_yml_that_leads_inside_is_not_asked():
     with answering(200) as (at, asked):
         port = at.partition(":")[2]
