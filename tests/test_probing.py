@@ -264,6 +264,15 @@ def test_what_answered_at_the_new_version_says_nothing_of_the_old_one():
     assert answered.state is DeploymentState.ROLLED_BACK
 
 
+def test_who_has_answered_is_not_asked_again_when_the_update_is_refused_for_now():
+    world = Back(True)
+    world.beanstalk.refusals["UpdateEnvironment"] = ["Throttling"] * 3
+    while not world.beanstalk.updates:
+        world.tick()
+        world.clock.pass_(5)
+    assert world.asked == ["v1"]
+
+
 def test_who_was_asked_is_asked_again_where_another_version_runs_since():
     world = Back(True)
     world.tick()
