@@ -6,20 +6,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib import rollback, wishes
-from chalicelib.environment import (
-    BAD,
-    HEALTH_GRACE,
-    LONGEST_PAUSE,
-    LOOK_EVERY,
-    LOST_AFTER,
-    Call,
-    Seen,
-    first_error,
-    newest,
-    rank,
-    since,
-)
+from chalicelib.environment import LONGEST_PAUSE, LOOK_EVERY, LOST_AFTER, Call, Seen, first_error, newest, since
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Live
+from chalicelib.verifying import asks_first, holds, judged, wanted
 
 Next = tuple[Deployment, Call | None]
 
@@ -36,19 +25,14 @@ def advance(record: Deployment, seen: Seen, now: datetime) -> Next:
         return said, None
     asked = replace(record, reason=None, unseen=0)
     moved, call = wishes.stopped(record, *_look(asked, seen, now), seen, now)
-    if moved.state not in DEPLOYMENT_ENDS and now >= moved.deadline_at and not _may_arrive(asked, now):
+    late = now >= moved.deadline_at and not _may_arrive(asked, now) and not holds(moved, now)
+    if moved.state not in DEPLOYMENT_ENDS and late:
         if call is None:
             moved, call = _give_up(moved, seen, now)
         elif record.state is DeploymentState.ROLLING_BACK:
             # One more call would not be the last: it is made as long as it is refused, or not heard.
             moved, call = _give_up(asked, seen, now)
     return _due(moved, now), call
-
-
-def wanted(record: Deployment) -> str:
-    """The version that the environment is to run: ours, or the one that it goes back to."""
-    back = record.state is DeploymentState.ROLLING_BACK
-    return record.back_to or record.label if back else record.label
 
 
 def answered(record: Deployment, now: datetime) -> Deployment:
@@ -61,8 +45,8 @@ def refused(record: Deployment, reason: str, now: datetime) -> Deployment:
     """UpdateEnvironment was refused for now, surely without effect: wait again, under the deadline that runs."""
     if record.state is DeploymentState.ROLLING_BACK:
         return _due(replace(record, called=False, undoing=False, reason=reason), now)
-    again = replace(record, state=DeploymentState.WAITING_READY, called=False, ready_at=None, reason=reason)
-    return _due(again, now)
+    again = replace(record, state=DeploymentState.WAITING_READY, called=False, ready_at=None, well_at=None)
+    return _due(replace(again, reason=reason), now)
 
 
 def outrun(deployment: Deployment, by: str, now: datetime) -> Deployment:
@@ -145,7 +129,7 @@ def _look(record: Deployment, seen: Seen, now: datetime) -> Next:
 
 def _give_up(record: Deployment, seen: Seen, now: datetime) -> Next:
     """It took too long: what has begun is undone."""
-    reason = _too_late(record, seen)
+    reason = _too_late(record, seen, now)
     if record.state is DeploymentState.ROLLING_BACK:
         return rollback.failed(record, reason), None
     if record.state is DeploymentState.VERIFYING:
@@ -175,6 +159,9 @@ def _waiting_ready(record: Deployment, seen: Seen, now: datetime) -> Next:
         return _verifying(_enter(again, DeploymentState.VERIFYING, now), seen, now)
     if record.intended_at and now >= record.deadline_at:
         return record, None
+    record, asks = asks_first(record, seen)
+    if asks:
+        return record, None
     return _intend(replace(record, mark_at=newest(seen.notices)), seen, now)
 
 
@@ -203,28 +190,15 @@ def _intend(record: Deployment, seen: Seen, now: datetime) -> Next:
 
 def _verifying(record: Deployment, seen: Seen, now: datetime) -> Next:
     if not seen.ready:
-        return replace(record, ready_at=None), None
+        return replace(record, ready_at=None, well_at=None), None
     if seen.label != record.label:
-        return _not_ours(record, seen, now) if _another_label(record, seen, now) else (record, None)
-    record = replace(record, ready_at=record.ready_at or now, url=seen.url)
-    bad, before = rank(seen.condition), rank(record.previous_health) or 0
-    if bad is None:
-        return record, None
-    if bad == 0 or (bad < BAD and bad <= before):
-        return _well(record, seen, now)
-    # A health that was as bad before may still become better: the deadline decides.
-    if bad >= BAD and bad > before and now - (record.ready_at or now) >= HEALTH_GRACE:
-        return rollback.begin(record, seen, _unhealthy(record, seen), now)
-    return record, None
-
-
-def _well(record: Deployment, seen: Seen, now: datetime) -> Next:
-    """Live, unless it has to answer first: where it was not asked, whoever looks next asks before."""
-    if record.probe is None or (seen.answer and seen.answer.good):
+        known = _another_label(record, seen, now)
+        return _not_ours(record, seen, now) if known else (replace(record, well_at=None), None)
+    record, obstacle = judged(record, seen, now)
+    if obstacle is None:
         return replace(record, state=DeploymentState.LIVE, health=seen.condition, reason=_despite(record, seen)), None
-    within = timedelta(seconds=record.probe_within_s)
-    if seen.answer and now - (record.ready_at or now) >= within:
-        return rollback.begin(record, seen, _silent(record, seen), now)
+    if obstacle.final:
+        return rollback.begin(record, seen, f"{record.environment} runs {seen.label}, {obstacle.what}", now)
     return record, None
 
 
@@ -291,19 +265,6 @@ def _gone(record: Deployment, seen: Seen) -> str | None:
     return f"{record.environment} is being terminated: nothing was deployed"
 
 
-def _unhealthy(record: Deployment, seen: Seen) -> str:
-    before = f"it was {record.previous_health} before" if record.previous_health else "its health before is not known"
-    error = first_error(since(record.mark_at, seen.notices))
-    return f"{record.environment} runs {seen.label}, but its health is {seen.condition} ({before})" + (
-        f": {error}" if error else ""
-    )
-
-
-def _silent(record: Deployment, seen: Seen) -> str:
-    said = seen.answer.said if seen.answer else f"{record.probe} was not asked"
-    return f"{record.environment} runs {seen.label}, and its health is {seen.condition}, but {said}"
-
-
 def _despite(record: Deployment, seen: Seen) -> str | None:
     """What went wrong on the way to a version that runs all the same."""
     errors = [notice for notice in since(record.mark_at, seen.notices) if notice.severity in {"ERROR", "FATAL"}]
@@ -315,7 +276,7 @@ def _waited(record: Deployment) -> str:
     return "waited " + " ".join(part for part in (minutes and f"{minutes}m", seconds and f"{seconds}s") if part)
 
 
-def _too_late(record: Deployment, seen: Seen) -> str:
+def _too_late(record: Deployment, seen: Seen, now: datetime) -> str:
     label, environment = wanted(record), record.environment
     match record.state:
         case DeploymentState.PREPARED:
@@ -330,10 +291,7 @@ def _too_late(record: Deployment, seen: Seen) -> str:
             what = f" for {environment} to begin the update to {label}: it still runs {seen.label}"
         case _ if not seen.ready:
             what = f" for {environment} to be Ready with {label}: it is still {seen.status}"
-        case _ if record.probe and rank(seen.condition) == 0:
-            what = f"; {_silent(record, seen)}"
-        case _ if rank(seen.condition) is not None:
-            what = f"; {_unhealthy(record, seen)}"
         case _:
-            what = f"; {environment} runs {seen.label}, but says nothing about its health ({seen.condition})"
+            _, obstacle = judged(record, seen, now)
+            what = f"; {environment} runs {seen.label}" + (f", {obstacle.what}" if obstacle else "")
     return _waited(record) + what

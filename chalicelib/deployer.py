@@ -18,8 +18,9 @@ from chalicelib.errors import Outrun
 from chalicelib.leaving import left_for_the_next_tick
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
 from chalicelib.probing import Ask, ask, ask_all
-from chalicelib.seeing import look
+from chalicelib.seeing import CannotLook, look
 from chalicelib.store import Store
+from chalicelib.verifying import wanted
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticbeanstalk import ElasticBeanstalkClient
@@ -33,7 +34,6 @@ LOOK_HOLDS = timedelta(seconds=5)
 _MOST_WRITES = 10
 
 Clock = Callable[[], datetime]
-CannotLook = ClientError | BotoCoreError
 
 
 def to_the_millisecond(moment: datetime) -> datetime:
@@ -95,7 +95,9 @@ def _advance_some(waiting: deque[Deployment], client: ElasticBeanstalkClient, ed
     waiting.extend(approved)
 
 
-def _seen(deployments: Collection[Deployment], client: ElasticBeanstalkClient) -> Mapping[str, Seen] | CannotLook:
+def _seen(
+    deployments: Collection[Deployment], client: ElasticBeanstalkClient
+) -> Mapping[str, Seen | CannotLook] | CannotLook:
     try:
         # What is decided already waits for nobody's answer.
         open_ones = [one for one in deployments if not wishes.is_decided(one)]
@@ -105,11 +107,12 @@ def _seen(deployments: Collection[Deployment], client: ElasticBeanstalkClient) -
 
 
 def _its_part(
-    record: Deployment, seen: Mapping[str, Seen] | CannotLook, answers: Mapping[str, Answer]
+    record: Deployment, seen: Mapping[str, Seen | CannotLook] | CannotLook, answers: Mapping[str, Answer]
 ) -> Seen | CannotLook:
     if wishes.is_decided(record):
         return Seen()
-    return seen if isinstance(seen, Exception) else replace(seen[record.id], answer=answers.get(record.id))
+    of_it = seen if isinstance(seen, Exception) else seen[record.id]
+    return of_it if isinstance(of_it, Exception) else replace(of_it, answer=answers.get(record.id))
 
 
 def drive(
@@ -223,7 +226,7 @@ def _update(record: Deployment, store: Store, client: ElasticBeanstalkClient, cl
         client.update_environment(
             ApplicationName=record.application,
             EnvironmentName=record.environment,
-            VersionLabel=beanstalk.wanted(record),
+            VersionLabel=wanted(record),
         )
     except ClientError as error:
         return _not_updated(record, store, error, clock)

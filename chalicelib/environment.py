@@ -53,6 +53,24 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Instance:
+    """One instance, as enhanced health tells of it.
+
+    Args:
+        label: the version that it was given last; None = it does not say, as when it is just being made.
+        status: what came of that: In Progress, Deployed or Failed.
+    """
+
+    id: str
+    label: str | None = None
+    status: str | None = None
+
+    @property
+    def deployed(self) -> bool:
+        return self.status == "Deployed"
+
+
+@dataclass(frozen=True)
 class Seen:
     """What Elastic Beanstalk says at one moment.
 
@@ -64,6 +82,8 @@ class Seen:
         notices: the environment's, oldest first, from a little before the deployment was made.
         missing: there is no such environment.
         answer: of the deployment's probe; None = it was not asked.
+        enhanced: its instances tell which version they run.
+        instances: those that there are; None = they were not asked.
     """
 
     status: str | None = None
@@ -75,6 +95,8 @@ class Seen:
     url: str | None = None
     missing: bool = False
     answer: Answer | None = None
+    enhanced: bool = False
+    instances: tuple[Instance, ...] | None = None
 
     @property
     def ready(self) -> bool:

@@ -522,6 +522,11 @@ class Deployment:
         probe_within_s: how long it may take to, once the environment is Ready and well.
         unseen: how many looks at Elastic Beanstalk in a row were refused or not answered.
         built_from: what the image stands on, by digest, where Elastic Beanstalk builds it itself.
+        accept: which health does: before (not sick, and no worse than before), green, yellow or any.
+        health_within_s: how long it may take until then, once the environment is Ready; None = as long as its deadline
+            says, and for less where it is sick.
+        hold_s: how long it has to stay so; `well_at` is since when it is.
+        answered: whether the version that ran before answered at the probe, `answered_label`; None = it was not asked.
     """
 
     id: str
@@ -572,6 +577,12 @@ class Deployment:
     refused_by: str | None = None
     asked: Mapping[str, str] = field(default_factory=dict)
     asking_at: datetime | None = None
+    accept: str = "before"
+    health_within_s: int | None = None
+    hold_s: int = 0
+    well_at: datetime | None = None
+    answered_label: str | None = None
+    answered: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from chalicelib.environment import Answer
-from chalicelib.model import Deployment, DeploymentState
+from chalicelib.model import Deployment
+from chalicelib.verifying import is_probed
 
 ANSWERS_WITHIN_S = 8.0
 _TIMEOUT = urllib3.Timeout(connect=3, read=4)
@@ -27,8 +28,8 @@ Ask = Callable[[Deployment], Answer]
 
 
 def ask_all(deployments: Collection[Deployment], ask: Ask) -> dict[str, Answer]:
-    """What came of the probes of those whose version is Ready, by the deployment's id: all are asked at once."""
-    due = [one for one in deployments if one.probe and one.ready_at and one.state is DeploymentState.VERIFYING]
+    """What came of the probes of those whose version is to answer now, by the deployment's id: all at once."""
+    due = [one for one in deployments if is_probed(one)]
     if not due:
         return {}
     asked = {one.id: _beside(partial(ask, one)) for one in due}
@@ -60,6 +61,8 @@ def ask(deployment: Deployment) -> Answer:
     """
     probe = deployment.probe or "/"
     if probe.startswith("/"):
+        if deployment.url is None:
+            return Answer(good=False, said=f"{probe} is not asked: {deployment.environment} has no address")
         return _asked(f"{deployment.url}{probe}", public=False)
     return _asked(probe, public=True)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chalicelib.environment import BAD, HEALTH_GRACE, LOST_AFTER, Call, Seen, rank
+from chalicelib.environment import BAD, LOST_AFTER, Call, Seen, rank
 from chalicelib.model import Deployment, DeploymentState
+from chalicelib.verifying import judged
 
 Next = tuple[Deployment, Call | None]
 
@@ -33,8 +34,10 @@ def begin(record: Deployment, seen: Seen, reason: str, now: datetime) -> Next:
         called=went_back,
         undoing=False,
         ready_at=None,
+        well_at=None,
     )
-    return go_on(back, seen, now)
+    # What answered at the probe a moment ago was the other version, or may have been.
+    return go_on(back, replace(seen, answer=None), now)
 
 
 def target_of(record: Deployment) -> str | None:
@@ -50,7 +53,7 @@ def go_on(record: Deployment, seen: Seen, now: datetime) -> Next:
     if seen.missing or seen.status in {"Terminating", "Terminated"}:
         return failed(record, f"{record.environment} was terminated meanwhile"), None
     if not seen.ready:
-        return _abort(replace(record, ready_at=None), seen, now)
+        return _abort(replace(record, ready_at=None, well_at=None), seen, now)
     if record.aborted_at and now - record.aborted_at < LOST_AFTER:
         # That call may still be on its way: whatever begins now could be hit by it.
         return record, None
@@ -85,12 +88,9 @@ def failed(record: Deployment, why: str) -> Deployment:
 
 
 def _verified(record: Deployment, seen: Seen, now: datetime) -> Deployment:
-    """Back, and as well as before; health may lag behind."""
-    record = replace(record, ready_at=record.ready_at or now, url=seen.url)
-    bad, before = rank(seen.condition), rank(record.previous_health) or 0
-    if bad is not None and bad <= before:
+    """Back, and as well as before, by the same signs as a new version."""
+    record, obstacle = judged(record, seen, now)
+    if obstacle is None:
         by_whom = f". Tau rolled back to {record.back_to}" if record.undoing else ""
         return replace(record, state=DeploymentState.ROLLED_BACK, reason=f"{record.failure}{by_whom}")
-    if bad is not None and bad >= BAD and now - (record.ready_at or now) >= HEALTH_GRACE:
-        return failed(record, f"it runs again, and its health is {seen.condition}")
-    return record
+    return failed(record, f"it runs again, {obstacle.what}") if obstacle.final else record

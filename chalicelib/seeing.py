@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.environment import Notice, Seen
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.environment import Instance, Notice, Seen
 from chalicelib.model import Deployment, DeploymentState
+from chalicelib.verifying import asks_instances
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticbeanstalk import ElasticBeanstalkClient
@@ -18,13 +22,18 @@ _NOTICES_FROM = timedelta(minutes=5)
 _MOST_RECORDS = 1000
 """The most that one answer holds. https://docs.aws.amazon.com/elasticbeanstalk/latest/api/API_DescribeEvents.html"""
 
+_MOST_ASKED = 20
+"""The instances of so many environments are asked in one look, which would else be old when it decides."""
+
 Described = Mapping[str, Any]
+CannotLook = ClientError | BotoCoreError
 
 
-def look(deployments: Sequence[Deployment], client: ElasticBeanstalkClient) -> dict[str, Seen]:
-    """What Elastic Beanstalk says now of each deployment, by its id.
+def look(deployments: Sequence[Deployment], client: ElasticBeanstalkClient) -> dict[str, Seen | CannotLook]:
+    """What Elastic Beanstalk says now of each deployment, by its id; of one, perhaps why its instances do not tell.
 
-    Events are read before the environments: an update that they show has begun when its status is read.
+    Events are read before the environments: an update that they show has begun when its status is read. Instances
+    are asked last, and only where nothing but their word is missing.
     """
     start = min(map(_wanted_from, deployments))
     events = list(_events(client, start))
@@ -38,7 +47,7 @@ def look(deployments: Sequence[Deployment], client: ElasticBeanstalkClient) -> d
         latest = max((event["EventDate"] for event in events), default=start)
         newer = [event for event in _events(client, latest, Severity="WARN") if event not in events]
         found = _found(deployments, environments, versions, newer + events)
-    return found
+    return {**found, **_told_by_instances(deployments, found, client)}
 
 
 def notices_of(deployment: Deployment, client: ElasticBeanstalkClient) -> tuple[Notice, ...]:
@@ -90,7 +99,40 @@ def _seen(environment: Described | None, version: str | None, events: Iterable[D
         version_status=version,
         notices=_notices(events),
         url=f"http://{address}" if address else None,
+        enhanced=bool(environment.get("HealthStatus")),
     )
+
+
+def _told_by_instances(
+    deployments: Sequence[Deployment], found: Mapping[str, Seen], client: ElasticBeanstalkClient
+) -> dict[str, Seen | CannotLook]:
+    """The same of those whose instances are asked, as far as they are answered; the others' are, at the next look."""
+    told: dict[str, Seen | CannotLook] = {}
+    # Those that have a reason to wait have waited for it before: they go last.
+    asked = sorted((one for one in deployments if asks_instances(one, found[one.id])), key=lambda one: bool(one.reason))
+    for one in asked[:_MOST_ASKED]:
+        told[one.id] = of_it = _with_instances(one, found[one.id], client)
+        if isinstance(of_it, Exception):
+            break
+    return told
+
+
+def _with_instances(deployment: Deployment, seen: Seen, client: ElasticBeanstalkClient) -> Seen | CannotLook:
+    """What is seen, with what each instance runs; basic health knows nothing of that, and refuses the question."""
+    asked = {"EnvironmentName": deployment.environment, "AttributeNames": ["Deployment"]}
+    try:
+        listed = [_instance(one) for one in _paged(client.describe_instances_health, "InstanceHealthList", **asked)]
+    except ClientError as error:
+        basic = error.response["Error"]["Code"] == "InvalidRequestException"
+        return replace(seen, enhanced=False) if basic else error
+    except BotoCoreError as error:
+        return error
+    return replace(seen, instances=tuple(listed))
+
+
+def _instance(described: Described) -> Instance:
+    given = described.get("Deployment") or {}
+    return Instance(described.get("InstanceId", "?"), given.get("VersionLabel"), given.get("Status"))
 
 
 def _is_failed(version: str | None) -> bool:

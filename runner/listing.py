@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 
@@ -15,7 +16,7 @@ from chalicelib.model import Deployment, DeploymentState, Run, RunState
 from chalicelib.records.breakers import Breaker
 from chalicelib.records.dead import Letter, LetterKind, LetterState
 from chalicelib.records.sundry import Runner
-from chalicelib.reports.words import built_there, clean, commit, counted, duration, sign
+from chalicelib.reports.words import built_there, clean, commit, counted, digest, duration, sign
 
 _COLOURS = {RunState.PASSED: "green", RunState.FAILED: "red", RunState.ERRORED: "magenta", RunState.RUNNING: "cyan"}
 _OF_DEPLOYMENTS = {
@@ -158,24 +159,45 @@ def list_runners(runners: Sequence[Runner], now: datetime) -> None:
 # --- what is live ---------------------------------------------------------------------------------
 
 
-def list_live(standings: Sequence[Standing], now: datetime) -> None:
-    """A table of environments: which version, of what, by whom, since when, how it is, and to what it would go back."""
+def list_live(standings: Sequence[Standing], now: datetime, *, wide: bool = False) -> None:
+    """A table of environments: which version, of what, by whom, since when, how it is, and to what it would go back.
+
+    A terminal of 120 columns holds it, unless it is to be `wide`: what a version's label says is left out there.
+    """
     if not standings:
         _say("Tau has brought no version to Elastic Beanstalk yet.")
         return
-    columns = ("environment", "version", "tag", "commit", "by", f"since ({_zone(now)})", "health", "before")
-    table = _table(*columns, last="")
-    for one in standings:
-        left = one.left
-        words = (left.environment, left.label, left.tag or "", commit(left.commit), left.by or "")
-        table.add_row(
-            *(escape(clean(word)) for word in words),
-            local(left.since),
-            escape(clean(one.health or "?")),
-            escape(clean(left.good_label or "")),
-            _remark(one),
-        )
-    _show(table)
+    wide = wide or not Console().is_terminal
+    dropped = set() if wide else {"tag", "commit"}
+    if not wide and len({one.left.region for one in standings}) == 1:
+        dropped.add("region")
+    rows = [_of_live(one, wide=wide) for one in standings]
+    columns = [name for name in rows[0] if name not in dropped]
+    table = _table(*(f"since ({_zone(now)})" if name == "since" else name for name in columns), last="")
+    for one, row in zip(standings, rows, strict=True):
+        table.add_row(*(escape(clean(row[name])) for name in columns), _remark(one))
+    _show(table, wide=wide)
+
+
+def _of_live(one: Standing, *, wide: bool) -> dict[str, str]:
+    left = one.left
+    return {
+        "environment": left.environment,
+        "region": left.region,
+        "version": left.label if wide else _tag_and_commit(left.label),
+        "tag": left.tag or "",
+        "commit": commit(left.commit),
+        "image": digest((left.image or "").partition("@")[2]).removeprefix("sha256:"),
+        "by": left.by or "",
+        "since": local(left.since) if wide else left.since.astimezone().strftime("%d %b %H:%M"),
+        "health": one.health or "?",
+        "last good": (left.good_label or "") if wide else _tag_and_commit(left.good_label or ""),
+    }
+
+
+def _tag_and_commit(label: str) -> str:
+    """A label of ours without its end, which tells apart what was made of the same commit; any other as it is."""
+    return re.sub(r"(?<=-[0-9a-f]{7})-[0-9a-f]{8}$", "", label)
 
 
 def _remark(one: Standing) -> str:
@@ -236,10 +258,10 @@ def _table(*columns: str, last: str) -> Table:
     return table
 
 
-def _show(table: Table) -> None:
-    """In a terminal the last column is wrapped within itself; elsewhere every row is one line, for grep."""
+def _show(table: Table, *, wide: bool = False) -> None:
+    """In a terminal the last column is wrapped within itself; elsewhere, or `wide`, every row is one line, for grep."""
     console = Console(highlight=False)
-    if console.is_terminal:
+    if console.is_terminal and not wide:
         console.print(table)
         return
     console.width = _ANY_WIDTH

@@ -183,15 +183,22 @@ def runners(connect: Connect) -> None:
 
 
 @click.command()
+@click.option("--wide", is_flag=True, help="Every column, whatever the terminal holds.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, one object for each environment.")
 @click.pass_obj
-def live(connect: Connect) -> None:
+def live(connect: Connect, wide: bool, as_json: bool) -> None:
     """List what is live in each environment of Elastic Beanstalk; exit code 1 where somebody else changed it."""
+    from chalicelib import wire
     from chalicelib.lives import lives
     from runner.listing import list_live
 
     edge = connect()
     found = lives(edge)
-    list_live(found, edge.now())
+    if as_json:
+        now = [{"health": one.health, "drift": one.drift, "unseen": one.unseen} for one in found]
+        click.echo(wire.dumps([{**wire.to_json(one.left), "now": how} for one, how in zip(found, now, strict=True)]))
+    else:
+        list_live(found, edge.now(), wide=wide)
     if any(one.drift for one in found):
         sys.exit(1)
 

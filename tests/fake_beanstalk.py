@@ -6,16 +6,21 @@ from datetime import datetime, timedelta
 
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
+STATUSES = {"Green": "Ok", "Yellow": "Warning", "Red": "Severe", "Grey": "NoData"}
 SEVERITIES = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
 
 
 @dataclass
 class Environment:
+    """One environment; `instances`: by id, what each says of its Deployment; None = nobody may ask them."""
+
     label: str | None = "v1"
     status: str = "Ready"
     health: str = "Green"
     goal: str | None = None
     ready_at: datetime | None = None
+    instances: dict[str, dict | None] | None = None
+    enhanced: bool = False
     platform: str = "64bit Amazon Linux 2023 v4.3.0 running Docker"
 
 
@@ -58,6 +63,18 @@ class FakeBeanstalk:
         assert asked["IncludeDeleted"] is False
         found = [self._described(name) for name in asked["EnvironmentNames"] if name in self.environments]
         return {"Environments": found if asked.get("ApplicationName", "crm") == "crm" else []}
+
+    def describe_instances_health(self, **asked):
+        self._begin("DescribeInstancesHealth")
+        assert asked["AttributeNames"] == ["Deployment"]
+        found = self.environments[asked["EnvironmentName"]].instances
+        if found is None:
+            text = "DescribeInstancesHealth is not supported."
+            raise self.error("DescribeInstancesHealth", "InvalidRequestException", text)
+        listed = [{"InstanceId": name, **({"Deployment": said} if said else {})} for name, said in found.items()]
+        start = int(asked.get("NextToken", "0"))
+        more = {"NextToken": str(start + self.page)} if len(listed) > start + self.page else {}
+        return {"InstanceHealthList": listed[start : start + self.page], **more}
 
     def describe_application_versions(self, **asked):
         self._begin("DescribeApplicationVersions")
@@ -180,4 +197,6 @@ class FakeBeanstalk:
             "CNAME": f"{name}.example",
             "SolutionStackName": environment.platform,
         }
+        if environment.enhanced:
+            described["HealthStatus"] = STATUSES[described["Health"]]
         return {**described, "VersionLabel": environment.label} if environment.label else described

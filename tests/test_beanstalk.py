@@ -9,6 +9,7 @@ from chalicelib import beanstalk
 from chalicelib.beanstalk import advance
 from chalicelib.environment import Call, Notice, Seen, first_error
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState
+from chalicelib.verifying import wanted
 
 PREPARED, WAITING, UPDATING = DeploymentState.PREPARED, DeploymentState.WAITING_READY, DeploymentState.UPDATING
 VERIFYING, LIVE, FAILED = DeploymentState.VERIFYING, DeploymentState.LIVE, DeploymentState.FAILED
@@ -261,9 +262,9 @@ def sick():
 
 def test_the_way_back_leads_to_what_was_well_last_whatever_ran_in_between():
     record, calls = sick()
-    assert (record.state, calls, beanstalk.wanted(record)) == (ROLLING_BACK, 2, "v0")
+    assert (record.state, calls, wanted(record)) == (ROLLING_BACK, 2, "v0")
     back, _ = enact(record, (130, BUSY), (190, replace(OLD, label="v0")))
-    assert (back.state, beanstalk.wanted(back)) == (ROLLED_BACK, "v2")
+    assert (back.state, wanted(back)) == (ROLLED_BACK, "v2")
     assert back.reason.endswith("Tau rolled back to v0")
 
 
@@ -272,7 +273,7 @@ LOST = {
     "it did not go back": ("it still runs v2", [(130, BUSY), (190, replace(NEW, health="Red"))]),
     "somebody else": ("it runs v9: somebody else deployed it", [(190, replace(OLD, label="v9"))]),
     "sick there too": (
-        "it runs again, and its health is Red",
+        "it runs again, but its health is Red (it was Green before)",
         [(second, replace(OLD, label="v0", health="Red")) for second in (190, 250)],
     ),
     "no word of its health": (

@@ -72,7 +72,7 @@ ENDS = {
         {"fate": "Red", "back": "Red"},
         LOST,
         "v2 v1",
-        "The way back to v1 failed too: it runs again, and its health is Red",
+        "The way back to v1 failed too: it runs again, but its health is Red (it was Green before)",
     ),
     "Red, and the old one does not start": (
         {"fate": "Red", "back": "rolled back"},

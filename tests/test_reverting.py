@@ -35,6 +35,13 @@ def test_it_is_a_deployment_of_its_own_that_says_who_wanted_it_and_what_it_repla
     assert (live.label, live.deployment, live.good_label) == ("v1", begun.id, "v2")
 
 
+def test_it_is_verified_by_the_health_with_which_the_version_went_live(world):
+    world.live("v1", accept="yellow", health_within_s=600, hold_s=30)
+    world.live("v2")
+    begun = back(world).record
+    assert (begun.accept, begun.health_within_s, begun.hold_s) == ("yellow", 600, 30)
+
+
 AGAIN = {
     "no earlier one": (["v1", "v1"], None),
     "twice": (["v1", "v2", "v2"], "v1"),

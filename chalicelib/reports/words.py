@@ -83,6 +83,11 @@ def duration(length: timedelta | float) -> str:
     return f"{seconds}s"
 
 
+def span(length_s: int) -> str:
+    """A length of time that somebody chose, as it is written in ci.yml: `30m`, `2h`; or `1m 30s`."""
+    return re.sub(r" 0[hms]$", "", duration(length_s))
+
+
 def size(size_bytes: int) -> str:
     """A number of bytes as Docker counts them, in thousands: `1.4 GB`, `512 MB`, `9 B`."""
     value, units = float(size_bytes), ["B", "kB", "MB", "GB", "TB"]

@@ -211,7 +211,7 @@ class EnvironmentOperations:
             "Status": environment.status,
             "AbortableOperationInProgress": environment.abortable and environment.status is Status.UPDATING,
             "Health": COLOURS[environment.shown_health],
-            "HealthStatus": environment.shown_health,
+            "HealthStatus": environment.shown_health if environment.enhanced else None,
             "Tier": {"Name": "WebServer", "Type": "Standard", "Version": "1.0"},
             "EnvironmentLinks": [],
             "EnvironmentArn": (

@@ -34,6 +34,7 @@ class Fault(StrEnum):
     STUCK_FOR_GOOD = "stuck for good"
     SILENT_ROLLBACK = "silent rollback"
     TERMINATE = "terminate"
+    MIXED = "mixed"
     # The health of a version, once it is deployed.
     YELLOW = "yellow"
     RED = "red"

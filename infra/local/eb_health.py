@@ -9,8 +9,8 @@ from infra.local.eb_background import Work
 from infra.local.eb_container import Running, Runs
 from infra.local.eb_hosts import Hosts
 from infra.local.eb_instances import Instances
-from infra.local.eb_protocol import Params
-from infra.local.eb_state import COLOURS, Environment, Health, Records, Status
+from infra.local.eb_protocol import Params, Refused
+from infra.local.eb_state import COLOURS, Deployed, Environment, Health, Records, Status
 
 # A container that is slow once, on a machine that is busy, is not ill.
 _SILENCES = 3
@@ -23,7 +23,7 @@ class HealthOperations:
         self._records = records
 
     def describe_environment_health(self, params: Params, _: str) -> Params:
-        environment = self._records.environment(params)
+        environment = self._enhanced(params, "DescribeEnvironmentHealth")
         health = environment.shown_health
         counts = dict.fromkeys(("NoData", "Unknown", "Pending", "Ok", "Info", "Warning", "Degraded", "Severe"), 0)
         attributes: Params = {
@@ -32,37 +32,31 @@ class HealthOperations:
             "Color": COLOURS[health],
             "Causes": _causes(environment),
             "ApplicationMetrics": {"RequestCount": 0},
-            "InstancesHealth": {**counts, health.value: 1},
+            "InstancesHealth": {**counts, health.value: len(environment.instances)},
             "RefreshedAt": self._records.now(),
         }
         return {"EnvironmentName": environment.name, **_chosen(attributes, params)}
 
     def describe_instances_health(self, params: Params, _: str) -> Params:
-        environment = self._records.environment(params)
-        live, health = environment.live, environment.shown_health
-        attributes: Params = {
-            "HealthStatus": health,
-            "Color": COLOURS[health],
-            "Causes": _causes(environment),
-            "LaunchedAt": environment.created_at,
-            "RefreshedAt": self._records.now(),
-            "Deployment": live
-            and {
-                "VersionLabel": live.label,
-                "DeploymentId": live.deployment,
-                "Status": "Deployed",
-                "DeploymentTime": live.at,
-            },
-        }
-        chosen = _chosen(attributes, params)
-        chosen.pop("RefreshedAt", None)
-        instances = [{"InstanceId": environment.instance, **chosen}]
-        return {"InstanceHealthList": instances, "RefreshedAt": self._records.now()}
+        environment = self._enhanced(params, "DescribeInstancesHealth")
+        listed = [_instance(name, runs, environment, params) for name, runs in environment.instances.items()]
+        return {"InstanceHealthList": listed, "RefreshedAt": self._records.now()}
 
     def describe_environment_resources(self, params: Params, _: str) -> Params:
         environment = self._records.environment(params)
-        resources = {"EnvironmentName": environment.name, "Instances": [{"Id": environment.instance}]}
+        resources = {"EnvironmentName": environment.name, "Instances": [{"Id": one} for one in environment.instances]}
         return {"EnvironmentResources": resources}
+
+    def _enhanced(self, params: Params, operation: str) -> Environment:
+        """The environment that a request names.
+
+        Raises:
+            Refused: it has basic health, and nothing more is told of it.
+        """
+        environment = self._records.environment(params)
+        if not environment.enhanced:
+            raise Refused("InvalidRequestException", f"{operation} is not supported.")
+        return environment
 
 
 class Watch:
@@ -103,6 +97,25 @@ class Watch:
             return Health.OK
         self._silences[running.port] += 1
         return Health.SEVERE if self._silences[running.port] >= _SILENCES else Health.OK
+
+
+def _instance(name: str, runs: Deployed | None, environment: Environment, params: Params) -> dict[str, Any]:
+    """One instance; what it runs is told where something was deployed to it."""
+    health = environment.shown_health
+    deployed = runs and {
+        "VersionLabel": runs.label,
+        "DeploymentId": runs.deployment,
+        "Status": "Deployed",
+        "DeploymentTime": runs.at,
+    }
+    attributes: Params = {
+        "HealthStatus": health,
+        "Color": COLOURS[health],
+        "Causes": _causes(environment),
+        "LaunchedAt": environment.created_at,
+        "Deployment": deployed,
+    }
+    return {"InstanceId": name, **_chosen(attributes, params)}
 
 
 def _causes(environment: Environment) -> list[str]:

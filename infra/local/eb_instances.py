@@ -16,7 +16,7 @@ from infra.local.eb_background import Background, Work
 from infra.local.eb_bundle import BadBundle
 from infra.local.eb_compose import Service
 from infra.local.eb_container import Running, Runs
-from infra.local.eb_faults import HEALTHS, Faults
+from infra.local.eb_faults import HEALTHS, Fault, Faults
 from infra.local.eb_hosts import Host, Hosts
 from infra.local.eb_images import DeployFailed
 from infra.local.eb_state import Deployed, Environment, Health, Records, Severity, Version
@@ -142,7 +142,8 @@ class Instances:
             self.tell(change, Severity.INFO, "New application version was deployed to running EC2 instances.")
         live = Deployed(label, before.deployments, self._records.now())
         health = self._health(host, running, change)
-        self._records.change(before.id, live=live, health=health, options=change.options)
+        behind = before.live if self._faults.take([before.name], {Fault.MIXED}) else None
+        self._records.change(before.id, live=live, behind=behind, health=health, options=change.options)
 
     def _health(self, host: Host, running: Running, change: Change) -> Health:
         """How a version fares that has just answered: well, unless something else was ordered."""

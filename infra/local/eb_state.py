@@ -112,6 +112,7 @@ class Environment:
     Args:
         port: of the address on loopback.
         live: what answers now; None until a version has answered.
+        behind: what a second instance runs that did not take the last update; None = there is no such instance.
         target: the label on its way; None while nothing is.
         health: how it fares apart from an operation under way: a failed update leaves it as it was.
         options: settings by (namespace, name).
@@ -131,6 +132,7 @@ class Environment:
     created_at: datetime
     updated_at: datetime
     live: Deployed | None = None
+    behind: Deployed | None = None
     target: str | None = None
     health: Health = Health.SEVERE
     options: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -158,9 +160,23 @@ class Environment:
         return Health.PENDING if self.busy or self.status is Status.TERMINATED else self.health
 
     @property
+    def enhanced(self) -> bool:
+        """Whether it tells of its instances, and of its health by more than a colour: unless it is set to basic.
+
+        Source: https://docs.aws.amazon.com/elasticbeanstalk/latest/dg/command-options-general.html
+        """
+        return self.options.get(("aws:elasticbeanstalk:healthreporting:system", "SystemType")) != "basic"
+
+    @property
     def instance(self) -> str:
-        """The id of its one instance."""
+        """The id of its one instance, to which its address leads."""
         return f"i-{self.id.removeprefix('e-'):0>17}"
+
+    @property
+    def instances(self) -> dict[str, Deployed | None]:
+        """What each of them runs, by its id."""
+        other = {f"i-{self.id.removeprefix('e-'):1>17}": self.behind} if self.behind else {}
+        return {self.instance: self.live, **other}
 
 
 @dataclass(frozen=True)

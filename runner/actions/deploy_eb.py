@@ -22,6 +22,7 @@ from chalicelib.environment import Notice, since
 from chalicelib.errors import NeedsAttention, Outrun, Recalled, StepErrored, StepFailed
 from chalicelib.fit import Sink, fit
 from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
+from chalicelib.reports.words import span
 from chalicelib.seeing import notices_of
 from runner import bundling, eb_logs
 from runner.bundle.making import Bundle
@@ -69,6 +70,22 @@ class Approve(pydantic.BaseModel):
     within: Annotated[Duration, AfterValidator(_not_for_ever)] = 604800
 
 
+class Health(pydantic.BaseModel):
+    """`health: {accept: yellow, within: 10m, hold: 1m}`.
+
+    Args:
+        accept: which health does; before = not sick, and no worse than before the update.
+        within: how long that may take, once the environment is Ready.
+        hold: how long it has to stay so before the version counts as live.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    accept: Literal["before", "green", "yellow", "any"] = "before"
+    within: Duration | None = None
+    hold: Duration | None = None
+
+
 class Settings(pydantic.BaseModel):
     """`deploy_eb: {application: "{client|dash}", environment: "{client|dash}-production", timeout: 30m}`.
 
@@ -77,6 +94,7 @@ class Settings(pydantic.BaseModel):
         rollback: auto = what does not do is undone: the version that was well there last is deployed again, once.
         probe: an address, or a path of the environment's own, that has to answer with 2xx or 3xx before it is live.
         probe_within: how long that may take, once the environment is Ready and well.
+        health: which health does, how soon and for how long.
         bundle: image = the tested image is named by its digest; source = Elastic Beanstalk builds the Dockerfile anew.
         approve: whose word is needed before anything is deployed.
     """
@@ -90,9 +108,21 @@ class Settings(pydantic.BaseModel):
     rollback: Literal["auto", "never"] = "auto"
     probe: Address | None = None
     probe_within: Duration = 60
+    health: Health | None = None
     bundle: Literal["image", "source"] = "image"
     approve: Approve | None = None
     image: ImageName | None = None
+
+    @pydantic.field_validator("health")
+    @classmethod
+    def _no_longer_than_the_update(cls, health: Health | None, info: pydantic.ValidationInfo) -> Health | None:
+        timeout_s = info.data.get("timeout")
+        for name in ("within", "hold"):
+            length_s = getattr(health, name, None)
+            if timeout_s and length_s and length_s > timeout_s:
+                ends = f"the timeout of the update, {span(timeout_s)}, is over before that"
+                raise complaint(f"{name} is {span(length_s)}, and {ends}: write a longer timeout, or less here")
+        return health
 
 
 def run(settings: Settings, context: Context) -> StepResult | Park:
@@ -183,7 +213,7 @@ def begin(settings: Settings, context: Context) -> Deployment:
     with answering(settings, region):
         make_version(settings, context, client, label, key)
     context.journal.observe("version", label=label)
-    now = context.now()
+    now, health = context.now(), settings.health or Health()
     record = Deployment(
         id=deployment_id(context),
         run=context.run,
@@ -200,6 +230,9 @@ def begin(settings: Settings, context: Context) -> Deployment:
         rolls_back=settings.rollback == "auto",
         probe=settings.probe,
         probe_within_s=settings.probe_within,
+        accept=health.accept,
+        health_within_s=health.within,
+        hold_s=health.hold or 0,
         repository=context.job.source.name,
         tag=context.job.event.name,
         commit=context.job.event.commit,

@@ -284,6 +284,13 @@ def test_the_ticker_deploys_with_the_rights_that_the_runner_deploys_with_and_mak
     assert {sid: ticking.get(sid) for sid in deploying} == deploying
 
 
+@pytest.mark.parametrize("statements", [policy("ticker"), managed("DeployPolicy")], ids=["ticker", "runner"])
+def test_whoever_verifies_a_version_may_ask_its_instances(statements):
+    (looking,) = [one for one in statements if one["Sid"] == "Look"]
+    assert (looking["Effect"], looking["Resource"]) == ("Allow", "*")
+    assert any(fnmatchcase("elasticbeanstalk:DescribeInstancesHealth", action) for action in listed(looking["Action"]))
+
+
 def test_the_runner_deletes_messages_and_nothing_else():
     granted = actions(managed("RunnerPolicy") + managed("DeployPolicy"))
     assert {action for action in granted if "Delete" in action or "Terminate" in action} == {"sqs:DeleteMessage"}

@@ -62,7 +62,7 @@ ROWS = {
     "red, and so is the old one": (
         [("red", {"times": 2})],
         ERRORED,
-        "The way back to v1 failed too: it runs again, and its health is Severe",
+        "The way back to v1 failed too: it runs again, but its health is Severe (it was Ok before)",
         OLD,
         2,
     ),
@@ -74,6 +74,20 @@ ROWS = {
         2,
     ),
     "stuck for good": ([("stuck for good", {})], ERRORED, "The way back to v1 failed too: waited 30m", None, 1),
+    "mixed: one instance stays on the old version": (
+        [("mixed", {})],
+        FAILED,
+        " runs v1. Tau rolled back to v1",
+        OLD,
+        2,
+    ),
+    "mixed, and so is the way back": (
+        [("mixed", {"times": 2})],
+        ERRORED,
+        "The way back to v1 failed too: waited 30m; crm-production runs v1, and its health is Ok, but its instance i-1",
+        OLD,
+        2,
+    ),
     "terminated meanwhile": ([("terminate", {})], FAILED, "crm-production was terminated while", None, 1),
     # F46
     "no more versions": ([("quota", {"times": 2})], ERRORED, "the quota of application versions", OLD, 0),
@@ -88,6 +102,13 @@ ROWS = {
     "may not update": ([("deny", {})], ERRORED, "AWS does not let Tau call elasticbeanstalk:UpdateEnvironment", OLD, 1),
     # Beside the list: what is asked is not always answered.
     "throttled looks": ([("throttle", {"operation": "DescribeEvents", "times": 5})], PASSED, "is live on", NEW, 1),
+    "throttled instances": (
+        [("throttle", {"operation": "DescribeInstancesHealth", "times": 2})],
+        PASSED,
+        "is live on crm-production",
+        NEW,
+        1,
+    ),
     "throttled updates": ([("throttle", {"operation": "UpdateEnvironment", "times": 3})], PASSED, "is live on", NEW, 4),
     "the answer is lost": ([("lose answer", {})], PASSED, "is live on crm-production", NEW, 1),
 }

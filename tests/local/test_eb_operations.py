@@ -235,6 +235,18 @@ def test_a_container_that_answers_no_more_turns_its_environment_red_and_green_ag
     ]
 
 
+def test_an_environment_that_is_set_to_basic_health_tells_a_colour_and_nothing_of_its_instances(world):
+    basic = {"Namespace": "aws:elasticbeanstalk:healthreporting:system", "OptionName": "SystemType", "Value": "basic"}
+    world.client.update_environment(EnvironmentName="crm-production", OptionSettings=[basic])
+    world.time.pass_(100)
+    (found,) = world.client.describe_environments(EnvironmentNames=["crm-production"])["Environments"]
+    assert (found["Health"], found.get("HealthStatus")) == ("Green", None)
+    for operation in ("describe_instances_health", "describe_environment_health"):
+        with pytest.raises(ClientError, match="is not supported") as refused:
+            getattr(world.client, operation)(EnvironmentName="crm-production", AttributeNames=["All"])
+        assert refused.value.response["Error"]["Code"] == "InvalidRequestException"
+
+
 # --- what there is ---------------------------------------------------------------------------------
 
 

@@ -650,7 +650,15 @@ def test_an_elastic_beanstalk_out_of_reach_is_ours(world):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"region": "sydney"}, {"timeout": "soon"}, {"label": "mine"}, {"application": None}, {"bundle": "zip"}]
+    "fields",
+    [
+        {"region": "sydney"},
+        {"timeout": "soon"},
+        {"label": "mine"},
+        {"application": None},
+        {"bundle": "zip"},
+        {"health": {"within": "31m"}},
+    ],
 )
 def test_settings_are_checked(fields):
     with pytest.raises(ValidationError):
@@ -661,6 +669,20 @@ def test_what_has_to_answer_stands_in_the_record(world):
     settings = Settings(**SETTINGS.model_dump() | {"probe": "https://crm.example.com/health", "probe_within": 120})
     world.act(settings)
     assert (world.record().probe, world.record().probe_within_s) == ("https://crm.example.com/health", 120)
+
+
+@pytest.mark.parametrize(
+    ("health", "stands"),
+    [
+        (None, ("before", None, 0)),
+        ({}, ("before", None, 0)),
+        ({"accept": "yellow", "within": "10m", "hold": "1m"}, ("yellow", 600, 60)),
+    ],
+)
+def test_which_health_does_stands_in_the_record(world, health, stands):
+    world.act(Settings(**SETTINGS.model_dump() | {"health": health}))
+    record = world.record()
+    assert (record.accept, record.health_within_s, record.hold_s) == stands
 
 
 # --- approvals, and what people take back ---------------------------------------------------------

@@ -1,6 +1,7 @@
 """`tau runs` and `tau log` as somebody types them: what is listed, and what is said where it cannot be."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -56,14 +57,64 @@ def test_a_terminal_without_our_signs_gets_the_words_beside_them(tmp_path):
     assert done.stdout.endswith(b"?.yml: ok\n")
 
 
-def test_what_is_live_is_one_line_for_each_environment_with_what_is_wrong(capsys):
+def left_live(**changes):
     left = Live(
-        "r", "crm", "crm-production", "v2", "01.3", NOW, tag="v2.0.0", commit="2" * 40, by="Sam", good_label="v1"
+        region="ap-southeast-2",
+        application="client",
+        environment="client-production",
+        label="v1.12.0-2222222-5d6e7f80",
+        deployment="01RUN.3",
+        since=NOW,
+        tag="v1.12.0",
+        commit="2" * 40,
+        image="code.2pisoftware.com:5000/2pisoftware/client@sha256:" + "ab" * 32,
+        by="Sam Example",
+        good_label="v1.11.0-1111111-5d6e7f80",
     )
-    list_live([Standing(left, "Green"), Standing(left, "Red", drift="changed outside Tau: runs v9")], NOW)
-    _, well, changed = capsys.readouterr().out.splitlines()
-    assert well.split() == ["crm-production", "v2", "v2.0.0", "2222222", "Sam", *local(NOW).split(), "Green", "v1"]
-    assert changed.endswith("Red     v1      changed outside Tau: runs v9")
+    return replace(left, **changes)
+
+
+def test_what_is_live_is_one_line_for_each_environment_with_what_is_wrong(capsys):
+    list_live([Standing(left_live(), "Ok"), Standing(left_live(), "Severe", drift="changed outside Tau: runs v9")], NOW)
+    header, well, changed = capsys.readouterr().out.splitlines()
+    where = ["client-production", "ap-southeast-2", "v1.12.0-2222222-5d6e7f80", "v1.12.0", "2222222", "abababababab"]
+    who = ["Sam", "Example", *local(NOW).split(), "Ok", "v1.11.0-1111111-5d6e7f80"]
+    assert well.split() == [*where, *who]
+    assert changed.endswith("Severe  v1.11.0-1111111-5d6e7f80  changed outside Tau: runs v9")
+    assert [header.index(word) for word in ("image", "health", "last good")] == [
+        well.index(word) for word in ("ababab", "Ok", "v1.11")
+    ]
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 120 columns."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.mark.usefixtures("terminal")
+def test_in_a_terminal_it_fits_and_leaves_out_what_a_label_says(capsys):
+    list_live([Standing(left_live(), "Warning"), Standing(left_live(label="by-hand", commit=None), "Ok")], NOW)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 110, "there is room for a longer name"
+    since = f"{NOW.astimezone():%d %b %H:%M}"
+    assert re.split(r" {2,}", lines[1]) == [
+        *("client-production", "v1.12.0-2222222", "abababababab", "Sam Example", since, "Warning", "v1.11.0-1111111")
+    ]
+    assert "by-hand" in lines[2]
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_region_is_named_where_there_are_two_and_wide_is_everything(capsys):
+    both = [Standing(left_live(), "Ok"), Standing(left_live(region="eu-west-1"), "Ok")]
+    list_live(both, NOW)
+    assert "eu-west-1" in capsys.readouterr().out
+    list_live(both[:1], NOW, wide=True)
+    (_, line) = capsys.readouterr().out.splitlines()
+    assert "ap-southeast-2  v1.12.0-2222222-5d6e7f80  v1.12.0  2222222" in line
 
 
 def test_what_elastic_beanstalk_built_itself_is_said(capsys):

@@ -1,15 +1,18 @@
 """The commands that act on an installation, as somebody types them."""
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
 
-from chalicelib.model import Message, RunState, WaitingFor
+from chalicelib.model import DeploymentState, Live, Message, RunState, WaitingFor
 from chalicelib.queue import encode
 from chalicelib.records.dead import Letter, LetterKind, LetterState, buried_run
 from chalicelib.records.run_items import new_run
 from runner.cli import main
+from tests.deploying import deployment
 from tests.installation import NOW, installation, later, run
 
 SETTINGS = {
@@ -160,3 +163,24 @@ def test_the_runners_that_live_are_listed_with_what_they_have_in_hand(store):
     _, row = tau("runners").stdout.splitlines()
     assert row.split()[:7] == ["code-1a2b3c4d", "code", "default", "0.1.0", "2", "of", "4"]
     assert row.endswith("01X 01Y")
+
+
+# --- what is live ---------------------------------------------------------------------------------
+
+
+def test_what_is_live_can_be_had_by_a_program_with_how_it_is_now(store):
+    made = deployment("01RUN", environment="gone")
+    image = "registry/crm@sha256:" + "ab" * 32
+    assert store.create_deployment(made)
+    left = Live(made.region, made.application, "gone", "v2", made.id, NOW, health="Ok", image=image)
+    assert store.move_deployment(made, replace(made, state=DeploymentState.LIVE), live=left)
+    done = tau("live", "--json")
+    assert done.exit_code == 1, "it is not as it was left"
+    (one,) = json.loads(done.stdout)
+    assert (one["environment"], one["region"], one["label"], one["image"]) == ("gone", "ap-southeast-2", "v2", image)
+    assert one["now"] == {"health": None, "drift": "there is no such environment any more", "unseen": None}
+
+
+def test_where_nothing_is_live_a_program_is_told_so_too(store):
+    assert store.all_live() == []
+    assert tau("live", "--json").stdout == "[]\n"

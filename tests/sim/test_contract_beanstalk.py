@@ -91,9 +91,18 @@ def test_an_environment_is_told_only_with_its_own_application(world):
     (found,) = world.environments("crm-busy", "crm-nowhere")
     assert found["EnvironmentName"] == "crm-busy"
     assert found["Status"] != "Ready"
-    assert found["Health"] == "Grey"
+    assert (found["Health"], found["HealthStatus"]) == ("Grey", "Pending")
     assert found.get("VersionLabel") is None
     assert world.environments("crm-busy", application="x") == []
+
+
+def test_an_instance_to_which_nothing_was_deployed_tells_of_no_version(world):
+    asked = {"EnvironmentName": "crm-busy", "AttributeNames": ["Deployment"]}
+    (instance,) = world.client.describe_instances_health(**asked)["InstanceHealthList"]
+    assert instance["InstanceId"].startswith("i-")
+    assert instance.get("Deployment") is None
+    said = "InvalidParameterValue", "No Environment found for EnvironmentName = 'crm-nowhere'."
+    assert world.refusal("describe_instances_health", **{**asked, "EnvironmentName": "crm-nowhere"}) == said
 
 
 @pytest.mark.parametrize(

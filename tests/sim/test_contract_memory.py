@@ -189,6 +189,8 @@ def deployed(fate, *, ours):
         world.beanstalk.create_application_version(
             ApplicationName="crm", VersionLabel="v2", SourceBundle={}, Process=True
         )
+    else:
+        world.beanstalk.environments["crm-production"].enhanced = True
     world.clock.pass_(5)
     ended = world.to_the_end()
     return ended.state, ended.reason, ended.previous_label

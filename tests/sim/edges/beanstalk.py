@@ -9,6 +9,7 @@ from functools import partial
 from tests.sim.edges.point import at_once, refused
 
 _FOR_EVER_S = 10**7
+_STATUSES = {"Green": "Ok", "Yellow": "Warning", "Red": "Severe", "Grey": "Pending"}
 _SEVERITIES = ("INFO", "WARN", "ERROR")
 
 
@@ -87,6 +88,9 @@ class MemoryBeanstalk:
     def describe_environments(self, **asked):
         return self._point("eb.describe_environments", partial(self._environments, asked))
 
+    def describe_instances_health(self, **asked):
+        return self._point("eb.describe_instances_health", partial(self._instances, asked))
+
     def describe_application_versions(self, **asked):
         return self._point("eb.describe_application_versions", partial(self._versions, asked))
 
@@ -116,14 +120,25 @@ class MemoryBeanstalk:
 
     @staticmethod
     def _described(name, environment):
+        health = environment.health if environment.status == "Ready" else "Grey"
         described = {
             "ApplicationName": environment.application,
             "EnvironmentName": name,
             "Status": environment.status,
-            "Health": environment.health if environment.status == "Ready" else "Grey",
+            "Health": health,
+            "HealthStatus": _STATUSES[health],
             "CNAME": f"{name}.example",
         }
         return {**described, "VersionLabel": environment.label} if environment.label else described
+
+    def _instances(self, asked):
+        """Of the only instance what was asked for: the version that it was given last."""
+        name = asked["EnvironmentName"]
+        if name not in self.environments:
+            raise _wrong("DescribeInstancesHealth", f"No Environment found for EnvironmentName = '{name}'.")
+        label = self._now(name).label
+        deployment = {"Deployment": {"VersionLabel": label, "Status": "Deployed"}} if label else {}
+        return {"InstanceHealthList": [{"InstanceId": f"i-{name}", **deployment}]}
 
     def _versions(self, asked):
         application, labels = asked.get("ApplicationName"), asked["VersionLabels"]
