@@ -8,7 +8,7 @@ from datetime import datetime
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import wishes
-from chalicelib.aborting import drive
+from chalicelib.aborting import concluded
 from chalicelib.edge import Edge
 from chalicelib.errors import TauError
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Run, WaitingFor
@@ -49,10 +49,11 @@ def approve(run_id: str, by: str, edge: Edge, now: datetime, *, yes: bool) -> st
         before = _before(record, yes=yes)
         if before:
             return before
-        if edge.store.move_deployment(record, wishes.answer(record, may[0], now, yes=yes)):
+        answered = wishes.answer(record, may[0], now, yes=yes)
+        if edge.store.move_deployment(record, answered):
             log.info("answered", extra={"deployment": record.id, "by": may[0], "yes": yes})
             _wake(run, edge, now)
-            return _stands(drive(record, edge, now))
+            return _stands(concluded(answered, edge))
     raise NotAsked(f"the deployment of run {run_id} moves on just now: try again")
 
 

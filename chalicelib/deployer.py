@@ -67,6 +67,23 @@ def advance_deployments(ids: Sequence[str], *, edge: Edge, now: datetime, probe:
                 _advance_some(waiting, client, edge, probe)
 
 
+def conclude(deployment_id: str, edge: Edge) -> None:
+    """Write what people alone decide; Elastic Beanstalk is neither asked nor called.
+
+    It is for those who have just said something of a deployment. Their own rights may end at the records: what needs
+    more is left to a runner or the ticker, so that nothing ends by what those who speak may not do.
+    """
+    with left_for_the_next_tick("deployment", deployment_id):
+        record = edge.store.deployment(deployment_id)
+        if record and wishes.is_decided(record):
+            client = edge.client("elasticbeanstalk", record.region)
+            record = drive(
+                record, Seen(), store=edge.store, client=client, clock=lambda: to_the_millisecond(edge.now())
+            )
+        if record and record.state in DEPLOYMENT_ENDS and record.due_at:
+            _settle(record, edge)
+
+
 def _advance_some(waiting: deque[Deployment], client: ElasticBeanstalkClient, edge: Edge, probe: Ask) -> None:
     """Take from those of a region as many as one look at Elastic Beanstalk is good for: one at least."""
 
@@ -126,7 +143,7 @@ def drive(
     moved, call = beanstalk.advance(deployment, seen, clock())
     if _leaves_prepared(deployment, moved):
         moved, call = _in_turn(deployment, moved, call, store, clock())
-    elif moved.state is DeploymentState.WAITING_APPROVAL:
+    elif _waits_or_waited_for_approval(deployment, moved):
         moved = _unless_outrun(deployment, moved, store, clock())
     live = beanstalk.live(moved, _before(moved, store), clock()) if moved.state is DeploymentState.LIVE else None
     if not store.move_deployment(deployment, moved, live=live):
@@ -168,6 +185,11 @@ def _leaves_prepared(old: Deployment, new: Deployment) -> bool:
     return old.state is DeploymentState.PREPARED and new.state not in _WITHOUT_LOCK
 
 
+def _waits_or_waited_for_approval(old: Deployment, new: Deployment) -> bool:
+    waits = DeploymentState.WAITING_APPROVAL
+    return new.state is waits or (old.state is waits and new.state not in DEPLOYMENT_ENDS)
+
+
 def _in_turn(
     deployment: Deployment, moved: Deployment, call: Call | None, store: Store, now: datetime
 ) -> tuple[Deployment, Call | None]:
@@ -184,7 +206,7 @@ def _in_turn(
 
 
 def _unless_outrun(deployment: Deployment, moved: Deployment, store: Store, now: datetime) -> Deployment:
-    """What waits for an approval gives way to a newer version as soon as there is one."""
+    """What waits for an approval, or has just got it, gives way to a newer version as soon as there is one."""
     newest = store.newest_in_line(beanstalk.lock_name(deployment))
     return beanstalk.outrun(deployment, newest, now) if newest and newest > deployment.run else moved
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import intake, pinning, wire
-from chalicelib.aborting import deployments_to, drive, going_to
+from chalicelib.aborting import deployments_to, going_to
 from chalicelib.beanstalk import environment_lock
 from chalicelib.edge import Edge
 from chalicelib.errors import BadRecord, NotThere, Outrun, TauError
@@ -96,8 +96,7 @@ def roll_back(
     if not created:
         raise NoWayBack("somebody else begins one just now: `tau deploys` shows it")
     log.info("rollback begun", extra={"deployment": record.id, "label": label, "by": by})
-    sent = _sent(run, edge)
-    return Begun(drive(record, edge, now), unsent=not sent)
+    return Begun(record, unsent=not _sent(run, edge))
 
 
 def _undisturbed(environment: str, region: str, edge: Edge) -> Live:
@@ -117,14 +116,21 @@ def _undisturbed(environment: str, region: str, edge: Edge) -> Live:
 
 
 def _target(live: Live, before: list[Deployment], edge: Edge) -> str:
-    """The last label that was verified, is not what is live, and is still kept by Elastic Beanstalk."""
+    """The last label that was verified, is not what is live, and is still kept by Elastic Beanstalk.
+
+    Only this is asked with the rights of who wants it: what is not kept would be found out half an hour later.
+    """
     labels = list(dict.fromkeys(_labels(live, before)))
     if not labels:
         raise NoWayBack(f"{clean(live.environment)} has had no version before {clean(live.label)} that was well")
-    known = edge.client("elasticbeanstalk", live.region).describe_application_versions(
-        ApplicationName=live.application, VersionLabels=labels
-    )["ApplicationVersions"]
-    kept = {one["VersionLabel"] for one in known if one.get("Status", "").upper() != "FAILED"}
+    client = edge.client("elasticbeanstalk", live.region)
+    try:
+        known = client.describe_application_versions(ApplicationName=live.application, VersionLabels=labels)
+    except (ClientError, BotoCoreError) as error:
+        raise NoWayBack(
+            f"which versions Elastic Beanstalk keeps cannot be asked, so nothing was begun: {error}"
+        ) from error
+    kept = {one["VersionLabel"] for one in known["ApplicationVersions"] if one.get("Status", "").upper() != "FAILED"}
     found = next((label for label in labels if label in kept), None)
     if found is None:
         named = ", ".join(clean(label) for label in labels)

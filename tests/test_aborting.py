@@ -24,6 +24,12 @@ def test_what_is_under_way_is_aborted_and_the_version_before_runs_again(world):
     world.live("v1")
     record = world.deploy("v2")
     world.pass_(15)
+    calls = list(world.beanstalk.calls)
+    assert stop(world) == [
+        "v2 goes no further, as sam@laptop wants: a runner or the ticker takes it back; `tau deploys` shows its end"
+    ]
+    assert world.beanstalk.calls == calls, "whose rights may not reach so far"
+    world.pass_(5)
     assert stop(world) == [
         "v2 is undone, as sam@laptop wants: crm-production is on its way back to v1; `tau deploys` shows its end"
     ]
@@ -65,7 +71,7 @@ def test_a_version_that_has_come_to_its_place_before_anybody_looked_is_undone_al
     record = world.deploy("v2")
     world.pass_(15)
     world.clock.now += timedelta(seconds=100)
-    assert "on its way back to v1" in stop(world)[0]
+    stop(world)
     assert world.to_the_end(record).state is DeploymentState.ROLLED_BACK
     assert world.store.live(REGION, ENVIRONMENT).label == "v1"
 
@@ -115,9 +121,7 @@ def test_a_call_that_left_no_trace_is_not_made_again(world):
     record = world.deploy("v2")
     world.pass_(0)
     assert world.record(record).state is DeploymentState.UPDATING
-    assert stop(world) == [
-        "v2 goes no further, as sam@laptop wants: it is undone as soon as Elastic Beanstalk shows that it has begun"
-    ]
+    assert stop(world)[0].startswith("v2 goes no further, as sam@laptop wants: ")
     ended = world.to_the_end(record)
     assert ended.state is DeploymentState.CANCELLED
     assert world.beanstalk.updates == ["v1"]
@@ -150,3 +154,40 @@ def test_the_next_deployment_comes_after_the_way_back(world):
     assert world.record(record).state is DeploymentState.ROLLED_BACK
     assert world.beanstalk.updates == ["v1", "v2", "v3"]
     assert world.store.run(later.run).waiting_for is not WaitingFor.ENVIRONMENT
+
+
+RIGHTS = {"waits": (0, "PROCESSING", "cancelled"), "is under way": (15, "PROCESSED", "rolled_back")}
+
+
+@pytest.mark.parametrize(("after_s", "version", "end"), RIGHTS.values(), ids=RIGHTS)
+def test_who_may_not_ask_elastic_beanstalk_stops_all_the_same(world, after_s, version, end):
+    world.live("v1")
+    world.beanstalk.processed = version
+    record = world.deploy("v2")
+    world.pass_(after_s)
+    with world.no_rights_at_elastic_beanstalk():
+        (said,) = stop(world)
+    assert said.startswith("v2 ")
+    assert "sam@laptop" in said
+    ended = world.to_the_end(record)
+    assert (ended.state, ended.ours) == (end, False)
+    assert "by sam@laptop" in ended.reason
+
+
+def test_a_wish_that_is_written_down_was_heard_whatever_is_refused_after_it(world, monkeypatch):
+    world.live("v1")
+    record = world.deploy("v2")
+    world.pass_(15)
+    write, table = world.store.table.write, world.store.table
+
+    def once(change):
+        monkeypatch.setattr(table, "get", refuse)
+        return write(change)
+
+    def refuse(*_):
+        raise world.beanstalk.error("GetItem", "ProvisionedThroughputExceededException")
+
+    monkeypatch.setattr(table, "write", once)
+    assert "as sam@laptop wants" in stop(world)[0]
+    monkeypatch.undo()
+    assert world.to_the_end(record).state is DeploymentState.ROLLED_BACK

@@ -156,3 +156,21 @@ def test_it_can_itself_be_aborted(world):
     abort(ENVIRONMENT, REGION, "bob@laptop", world.edge, world.clock())
     assert world.to_the_end(begun).reason == "aborted by bob@laptop"
     assert world.beanstalk.environments[ENVIRONMENT].label == "v2"
+
+
+def test_who_may_not_deploy_asks_for_the_way_back_all_the_same(world):
+    world.live("v1")
+    world.live("v2")
+    with world.no_rights_at_elastic_beanstalk(but=["DescribeApplicationVersions"]):
+        begun = back(world).record
+    assert world.to_the_end(begun).state is DeploymentState.LIVE
+    assert world.beanstalk.updates == ["v1", "v2", "v1"]
+
+
+def test_where_the_versions_that_are_kept_cannot_be_asked_for_nothing_is_begun_and_that_is_said(world):
+    world.live("v1")
+    world.live("v2")
+    said = "which versions Elastic Beanstalk keeps cannot be asked, so nothing was begun: .*AccessDenied"
+    with world.no_rights_at_elastic_beanstalk(), pytest.raises(NoWayBack, match=said):
+        back(world)
+    assert len(list(world.store.deployments())) == 2
