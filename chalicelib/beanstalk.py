@@ -20,6 +20,7 @@ from chalicelib.environment import (
     since,
 )
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Live
+from chalicelib.reports.words import duration
 
 Next = tuple[Deployment, Call | None]
 
@@ -78,11 +79,19 @@ def failed(record: Deployment, reason: str, now: datetime, *, ours: bool = False
     return _due(replace(_fail(record, reason), ours=ours), now)
 
 
-def delayed(record: Deployment, reason: str, now: datetime) -> Deployment:
-    """Nothing can be decided now; the deadline runs on."""
-    if now >= record.deadline_at:
-        return failed(record, f"{_waited(record)}: {reason}", now)
-    return _due(replace(record, reason=reason), now + LOOK_EVERY)
+def in_line(record: Deployment, before: Deployment, now: datetime) -> Deployment:
+    """Another deployment to the same environment goes first: its own deadlines end the waiting for it.
+
+    Only where it stands still, and nobody ends it, that counts as too long.
+    """
+    first = f"{before.label} of run {before.run}"
+    deadline_at = max(record.deadline_at, before.deadline_at + timedelta(seconds=record.timeout_s))
+    if now >= deadline_at:
+        over = duration(now - before.deadline_at)
+        late = f"{first} goes first, and is {before.state} though its time was over {over} ago: nothing was deployed"
+        return failed(record, late, now)
+    waits = f"{record.label} waits for {first}, which is {before.state}"
+    return _due(replace(record, deadline_at=deadline_at, reason=waits), now)
 
 
 def unseen(record: Deployment, reason: str, now: datetime) -> Deployment:

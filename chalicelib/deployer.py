@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib import asking, beanstalk, wishes
 from chalicelib.edge import Edge
 from chalicelib.environment import Answer, Call, Seen
-from chalicelib.errors import Outrun
+from chalicelib.errors import LockBusy, Outrun
 from chalicelib.leaving import left_for_the_next_tick
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
 from chalicelib.probing import Ask, ask, ask_all
@@ -195,14 +195,14 @@ def _in_turn(
 ) -> tuple[Deployment, Call | None]:
     """What was decided, if the environment is ours now; else a pause, or the end where a newer run stands in line."""
     try:
-        if _take_lock(deployment, store):
-            # Only now: who had the environment before may have left another version live.
-            known = store.live(deployment.region, deployment.environment)
-            return replace(moved, good_label=known.label if known else None), call
+        before = _goes_first(deployment, store)
     except Outrun as outrun:
         return beanstalk.outrun(deployment, outrun.by, now), None
-    busy = f"another deployment to {deployment.environment} is under way"
-    return beanstalk.delayed(deployment, busy, now), None
+    if before:
+        return beanstalk.in_line(deployment, before, now), None
+    # Only now: who had the environment before may have left another version live.
+    known = store.live(deployment.region, deployment.environment)
+    return replace(moved, good_label=known.label if known else None), call
 
 
 def _unless_outrun(deployment: Deployment, moved: Deployment, store: Store, now: datetime) -> Deployment:
@@ -211,16 +211,25 @@ def _unless_outrun(deployment: Deployment, moved: Deployment, store: Store, now:
     return beanstalk.outrun(deployment, newest, now) if newest and newest > deployment.run else moved
 
 
-def _take_lock(deployment: Deployment, store: Store) -> bool:
+def _goes_first(deployment: Deployment, store: Store) -> Deployment | None:
+    """Who has the environment; None = it is ours now.
+
+    Raises:
+        Outrun: a newer run stands in line.
+        LockBusy: it goes from hand to hand just now.
+    """
     name = beanstalk.lock_name(deployment)
-    if store.acquire_in_order(name, deployment.id, deployment.run):
-        return True
-    holder = store.lock_holder(name)
-    other = store.deployment(holder) if holder else None
-    if holder and (other is None or other.state in DEPLOYMENT_ENDS):
-        # It came to its end while somebody was about to take the lock for it.
-        store.release_lock(name, holder)
-    return store.acquire_in_order(name, deployment.id, deployment.run)
+    for _ in range(_MOST_WRITES):
+        if store.acquire_in_order(name, deployment.id, deployment.run):
+            return None
+        holder = store.lock_holder(name)
+        other = store.deployment(holder) if holder else None
+        if other and other.state not in DEPLOYMENT_ENDS:
+            return other
+        if holder:
+            # It came to its end while somebody was about to take the lock for it.
+            store.release_lock(name, holder)
+    raise LockBusy(f"{deployment.environment} changes hands just now")
 
 
 def _settle(record: Deployment, edge: Edge) -> None:
