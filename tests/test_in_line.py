@@ -1,4 +1,4 @@
-"""Deployments to one environment stand in line: each waits for the one before, and has all its time when its turn comes."""
+"""Deployments to one environment stand in line: each waits for the one before, and has its own time in its turn."""
 
 from datetime import timedelta
 
