@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from chalicelib import rollback, wishes
 from chalicelib.environment import (
     BAD,
+    CLOCKS_DIFFER,
     HEALTH_GRACE,
     LONGEST_PAUSE,
     LOOK_EVERY,
@@ -91,7 +92,8 @@ def in_line(record: Deployment, before: Deployment, now: datetime) -> Deployment
         late = f"{first} goes first, and is {before.state} though its time was over {over} ago: nothing was deployed"
         return failed(record, late, now)
     waits = f"{record.label} waits for {first}, which is {before.state}"
-    return _due(replace(record, deadline_at=deadline_at, reason=waits), now)
+    # What happens there meanwhile is another's.
+    return _due(replace(record, deadline_at=deadline_at, mark_at=now - CLOCKS_DIFFER, reason=waits), now)
 
 
 def unseen(record: Deployment, reason: str, now: datetime) -> Deployment:
@@ -184,7 +186,9 @@ def _waiting_ready(record: Deployment, seen: Seen, now: datetime) -> Next:
         return _verifying(_enter(again, DeploymentState.VERIFYING, now), seen, now)
     if record.intended_at and now >= record.deadline_at:
         return record, None
-    return _intend(replace(record, mark_at=newest(seen.notices)), seen, now)
+    # Where none stood there for so long, what comes is newer than that.
+    mark_at = newest(seen.notices) or record.mark_at or now - CLOCKS_DIFFER
+    return _intend(replace(record, mark_at=mark_at), seen, now)
 
 
 def _updating(record: Deployment, seen: Seen, now: datetime) -> Next:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib import rollback
-from chalicelib.environment import LOOK_EVERY, Call, Seen
+from chalicelib.environment import CLOCKS_DIFFER, LOOK_EVERY, Call, Seen
 from chalicelib.model import Deployment, DeploymentState
 from chalicelib.reports.words import clean, duration
 
@@ -40,8 +40,10 @@ def heard(record: Deployment, now: datetime) -> Deployment | None:
     if record.refused_by:
         return _cancelled(record, f"refused by {record.refused_by}", now)
     if record.approved_by:
-        deadline_at = now + timedelta(seconds=record.timeout_s)
-        return _written(replace(record, state=DeploymentState.PREPARED, deadline_at=deadline_at, reason=None), now)
+        again = replace(record, state=DeploymentState.PREPARED, reason=None)
+        # Its time begins, and what happened there while it waited was another's.
+        deadline_at, mark_at = now + timedelta(seconds=record.timeout_s), now - CLOCKS_DIFFER
+        return _written(replace(again, deadline_at=deadline_at, mark_at=mark_at), now)
     if now >= record.deadline_at:
         within = duration(record.approve_within_s)
         return _cancelled(record, f"nobody approved it within {within} ({who(record)} could have)", now)
