@@ -140,7 +140,7 @@ def drive(
     if isinstance(seen, Exception):
         moved = _unseen(deployment, seen, clock())
         return moved if store.move_deployment(deployment, moved) else _current(store, deployment)
-    moved, call = beanstalk.advance(deployment, seen, clock())
+    moved, call = beanstalk.advance(_with_what_is_live(deployment, store), seen, clock())
     if _leaves_prepared(deployment, moved):
         moved, call = _in_turn(deployment, moved, call, store, clock())
     elif _waits_or_waited_for_approval(deployment, moved):
@@ -157,6 +157,14 @@ def drive(
     if call is Call.ABORT:
         return _abort(moved, client, clock)
     return _update(moved, store, client, clock) if call else moved
+
+
+def _with_what_is_live(record: Deployment, store: Store) -> Deployment:
+    """What has not had its turn, and perhaps never will, knows what was live when people decided about it."""
+    if not wishes.is_decided(record) or record.state not in _WITHOUT_LOCK:
+        return record
+    known = store.live(record.region, record.environment)
+    return replace(record, good_label=known.label if known else None)
 
 
 def _before(record: Deployment, store: Store) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.aborting import CannotStop, abort
 from chalicelib.errors import NotThere
 from chalicelib.model import DeploymentState, RunState, WaitingFor
-from tests.by_hand import ENVIRONMENT, REGION, Hands
+from tests.by_hand import ENVIRONMENT, REGION, SAM, Hands
 from tests.fake_beanstalk import Environment
 
 
@@ -191,3 +191,35 @@ def test_a_wish_that_is_written_down_was_heard_whatever_is_refused_after_it(worl
     assert "as sam@laptop wants" in stop(world)[0]
     monkeypatch.undo()
     assert world.to_the_end(record).state is DeploymentState.ROLLED_BACK
+
+
+REPEATS = {
+    "waits for its version": ({}, "PROCESSING", "prepared"),
+    "waits for its approval": ({"approvers": (SAM,), "approve_within_s": 600}, "PROCESSED", "waiting_approval"),
+    "waits for its environment": ({}, "PROCESSED", "waiting_ready"),
+}
+
+
+@pytest.mark.parametrize(("asked", "version", "state"), REPEATS.values(), ids=REPEATS)
+def test_of_a_repeat_that_is_stopped_it_is_not_said_that_it_was_not_deployed(world, asked, version, state):
+    world.live("v1")
+    world.beanstalk.add_version("v1", status=version)
+    if state == "waiting_ready":
+        world.beanstalk.occupy(ENVIRONMENT, 600)
+    record = world.deploy("v1", **asked)
+    world.pass_(5)
+    assert world.record(record).state == state
+    already = "nothing was changed, crm-production runs v1 already, as Tau left it"
+    assert stop(world) == [f"v1 is cancelled: cancelled by sam@laptop: {already}"]
+    assert world.beanstalk.updates == ["v1"]
+
+
+def test_of_a_version_that_somebody_else_replaced_and_that_was_not_brought_back_it_is_said(world):
+    world.live("v1")
+    world.beanstalk.add_version("v9")
+    world.beanstalk.environments[ENVIRONMENT].label = "v9"
+    world.beanstalk.dropped = 1
+    record = world.deploy("v1")
+    world.pass_(0)
+    stop(world)
+    assert world.to_the_end(record).reason == "cancelled by sam@laptop: v1 was not deployed to crm-production"
