@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -46,7 +47,7 @@ def heard(record: Deployment, now: datetime) -> Deployment | None:
         return _written(replace(again, deadline_at=deadline_at, mark_at=mark_at), now)
     if now >= record.deadline_at:
         within = duration(record.approve_within_s)
-        return _cancelled(record, f"nobody approved it within {within} ({who(record)} could have)", now)
+        return _cancelled(record, f"nobody approved it within {within} ({who(record.approvers)} could have)", now)
     due_at = min(now + APPROVAL_EVERY, record.deadline_at)
     return replace(_written(record, now), due_at=due_at, reason=_asks(record))
 
@@ -91,14 +92,14 @@ def answer(record: Deployment, by: str, now: datetime, *, yes: bool) -> Deployme
     return replace(said, due_at=now)
 
 
-def who(record: Deployment) -> str:
-    """The approvers, as a sentence names them."""
-    return " or ".join(clean(one) for one in record.approvers)
+def who(approvers: Sequence[str]) -> str:
+    """Approvers, as a sentence names them."""
+    return " or ".join(clean(one) for one in approvers)
 
 
 def _asks(record: Deployment) -> str:
     lost = "".join(f"; the mail to {to} was not taken: {why}" for to, why in sorted(record.asked.items()) if why)
-    return f"{record.label} waits for the approval of {who(record)}{lost}"
+    return f"{record.label} waits for the approval of {who(record.approvers)}{lost}"
 
 
 def _cancelled(record: Deployment, why: str, now: datetime) -> Deployment:

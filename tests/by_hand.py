@@ -11,6 +11,7 @@ from chalicelib.model import (
     DEPLOYMENT_ENDS,
     Deployment,
     DeploymentState,
+    EventKind,
     Notify,
     Pusher,
     Run,
@@ -94,6 +95,7 @@ class Hands:
 
     def run(self, label, number) -> Run:
         pushed = event(
+            kind=EventKind.TAG_CREATED,
             ref=f"refs/tags/{label}",
             name=label,
             commit=f"{number}" * 40,
