@@ -20,7 +20,7 @@ from chalicelib.environment import (
     rank,
     since,
 )
-from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Live
+from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Job, Live
 from chalicelib.reports.words import duration
 
 Next = tuple[Deployment, Call | None]
@@ -135,6 +135,18 @@ def lock_name(record: Deployment) -> str:
 
 def environment_lock(region: str, environment: str) -> str:
     return f"eb/{region}/{environment}"
+
+
+def rollback_lock(region: str, environment: str) -> str:
+    """The lock of a run that only tells of the way back that somebody asked for."""
+    return f"rollback/{environment_lock(region, environment)}"
+
+
+def brought_back(job: Job) -> tuple[str, str] | None:
+    """The environment, and its region, where a run is the way back that somebody asked for; None of any other run."""
+    settings = job.steps[-1].settings if job.steps else {}
+    place = str(settings.get("environment")), str(settings.get("region"))
+    return place if job.lock == rollback_lock(place[1], place[0]) else None
 
 
 def _look(record: Deployment, seen: Seen, now: datetime) -> Next:

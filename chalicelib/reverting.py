@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import intake, pinning, wire
 from chalicelib.aborting import deployments_to, going_to
-from chalicelib.beanstalk import environment_lock
+from chalicelib.beanstalk import rollback_lock
 from chalicelib.edge import Edge
 from chalicelib.errors import BadRecord, NotThere, Outrun, TauError
 from chalicelib.model import (
@@ -178,7 +178,7 @@ def _run(good: Deployment, brought: Run, of: Run | None, ask: Ask) -> Run:
             job,
             event=replace(event, kind=EventKind.MANUAL, pusher=replace(event.pusher, login=ask.by, name=None)),
             steps=(Step("deploy_eb", settings),),
-            lock=f"rollback/{environment_lock(good.region, good.environment)}",
+            lock=rollback_lock(good.region, good.environment),
             notify=replace(job.notify, on="never" if job.notify.on == "never" else "always"),
             paths=(),
             announces=False,

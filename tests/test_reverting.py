@@ -1,10 +1,14 @@
 """An environment is brought back by hand to the version that was live and well before."""
 
+from dataclasses import replace
+
 import pytest
 
 from chalicelib.aborting import abort
 from chalicelib.errors import NotThere, Outrun
 from chalicelib.model import DeploymentState, EventKind, RunState
+from chalicelib.redriving import NothingToRedrive, redrive
+from chalicelib.reports.email import Console, render
 from chalicelib.reports.whom import recipients
 from chalicelib.reverting import NoWayBack, roll_back
 from chalicelib.telling import result_of
@@ -174,3 +178,30 @@ def test_where_the_versions_that_are_kept_cannot_be_asked_for_nothing_is_begun_a
     with world.no_rights_at_elastic_beanstalk(), pytest.raises(NoWayBack, match=said):
         back(world)
     assert len(list(world.store.deployments())) == 2
+
+
+def ended(world, state, **changes):
+    """A way back whose run ended so, and its run."""
+    world.live("v1")
+    world.live("v2")
+    run = world.store.run(back(world).record.run)
+    told = result_of(run, state, "crm-production runs v9: somebody else deployed it", world.clock())
+    return run, replace(told, **changes)
+
+
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELLED, RunState.ERRORED])
+def test_a_mail_about_one_that_failed_names_the_command_that_asks_for_it_again(world, state):
+    run, told = ended(world, state)
+    text = render(told, to="ops@2pisoftware.com", console=Console()).text
+    assert f"tau rollback {ENVIRONMENT} --region {REGION}" in text
+    assert "redrive" not in text
+    assert f"tau log {run.id}" in text
+
+
+def test_one_that_failed_is_not_redriven_and_that_is_said_with_the_command(world):
+    run, _ = ended(world, RunState.FAILED)
+    held = world.store.claim(run, "r1", world.clock())
+    world.store.end(held, RunState.FAILED, reason="it burned", tell={}, now=world.clock())
+    said = f"run {run.id} was a way back: `tau rollback {ENVIRONMENT} --region {REGION}` asks for it again"
+    with pytest.raises(NothingToRedrive, match=said):
+        redrive(run.id, "sam", world.edge, world.clock())
