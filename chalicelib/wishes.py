@@ -32,6 +32,12 @@ def is_decided(record: Deployment) -> bool:
     return record.state is DeploymentState.WAITING_APPROVAL or (record.stopped_by is not None and waits(record))
 
 
+def is_open(record: Deployment) -> bool:
+    """Whether it waits for an approval, and nobody has said anything yet."""
+    said = record.approved_by or record.refused_by or record.stopped_by
+    return record.state is DeploymentState.WAITING_APPROVAL and not said
+
+
 def heard(record: Deployment, now: datetime) -> Deployment | None:
     """What becomes of a deployment of which `is_decided` is true; None of any other."""
     if record.stopped_by and waits(record):
