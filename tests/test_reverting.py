@@ -174,7 +174,7 @@ def test_who_may_not_deploy_asks_for_the_way_back_all_the_same(world):
 def test_where_the_versions_that_are_kept_cannot_be_asked_for_nothing_is_begun_and_that_is_said(world):
     world.live("v1")
     world.live("v2")
-    said = "which versions Elastic Beanstalk keeps cannot be asked, so nothing was begun: .*AccessDenied"
+    said = "Elastic Beanstalk cannot be asked which versions are kept, so nothing was begun: .*AccessDenied"
     with world.no_rights_at_elastic_beanstalk(), pytest.raises(NoWayBack, match=said):
         back(world)
     assert len(list(world.store.deployments())) == 2
@@ -205,3 +205,38 @@ def test_one_that_failed_is_not_redriven_and_that_is_said_with_the_command(world
     said = f"run {run.id} was a way back: `tau rollback {ENVIRONMENT} --region {REGION}` asks for it again"
     with pytest.raises(NothingToRedrive, match=said):
         redrive(run.id, "sam", world.edge, world.clock())
+
+
+def stays(world):
+    """`v2` is not well, and the way back from it fails too."""
+    world.live("v1")
+    world.beanstalk.fate, world.beanstalk.back = "Red", "rolled back"
+    return world.to_the_end(world.deploy("v2"))
+
+
+def test_a_version_whose_way_back_failed_is_what_goes_and_the_good_one_before_it_comes(world):
+    failed = stays(world)
+    assert (failed.state, world.beanstalk.environments[ENVIRONMENT].label) == (DeploymentState.ROLLBACK_FAILED, "v2")
+    world.beanstalk.back = "good"
+    begun = back(world).record
+    assert (begun.label, begun.instead_of) == ("v1", "v2")
+    run = world.store.run(begun.run)
+    told = recipients(result_of(run, RunState.PASSED, None, world.clock()), RunState.PASSED)
+    assert told == ("dev1@2pisoftware.com", "dev2@2pisoftware.com", BOB)
+    assert world.to_the_end(begun).state is DeploymentState.LIVE
+    assert world.beanstalk.environments[ENVIRONMENT].label == "v1"
+
+
+def test_a_version_that_stayed_as_it_may_not_go_back_by_itself_is_what_goes(world):
+    world.live("v0")
+    world.live("v1")
+    world.beanstalk.fate = "Red"
+    assert world.to_the_end(world.deploy("v2", rolls_back=False)).state is DeploymentState.FAILED
+    assert back(world).record.label == "v1"
+
+
+def test_a_version_that_failed_and_does_not_run_is_not_what_goes(world):
+    stays(world)
+    world.beanstalk.environments[ENVIRONMENT].label = "v1"
+    with pytest.raises(NoWayBack, match="no version before v1 that was well"):
+        back(world)
