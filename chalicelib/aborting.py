@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import wishes
 from chalicelib.beanstalk import environment_lock
-from chalicelib.deployer import advance_deployments
+from chalicelib.deployer import conclude
 from chalicelib.edge import Edge
 from chalicelib.errors import NotThere, TauError
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState
@@ -68,13 +68,17 @@ def deployments_to(environment: str, region: str, edge: Edge) -> list[Deployment
     return [one for one in latest if (one.environment, one.region) == (environment, region)]
 
 
-def drive(record: Deployment, edge: Edge, now: datetime) -> Deployment:
-    """Let what somebody has just said of a deployment have its consequences at once; what fails is the ticker's."""
+def concluded(record: Deployment, edge: Edge) -> Deployment:
+    """How it stands once what somebody said of it was written down; what is left is a runner's, or the ticker's.
+
+    It was heard: whatever fails from then on is no failure of who said it.
+    """
     try:
-        advance_deployments([record.id], edge=edge, now=now)
+        conclude(record.id, edge)
+        return edge.store.deployment(record.id) or record
     except (ClientError, BotoCoreError) as error:
         log.warning("left to the ticker", extra={"deployment": record.id, "error": str(error)})
-    return edge.store.deployment(record.id) or record
+        return record
 
 
 def _was_stopped(environment: str, region: str, edge: Edge) -> str:
@@ -89,15 +93,16 @@ def _was_stopped(environment: str, region: str, edge: Edge) -> str:
 def _stop(record: Deployment, by: str, edge: Edge, now: datetime) -> str:
     for _ in range(_TRIES):
         if record.state in DEPLOYMENT_ENDS or record.state is DeploymentState.ROLLING_BACK or record.stopped_by:
-            return _stands(drive(record, edge, now) if record.due_at else record)
+            return _stands(concluded(record, edge) if record.due_at else record)
         if not wishes.waits(record) and not wishes.may_be_undone(record):
             raise CannotStop(
                 f"{clean(record.environment)} has no earlier version that is known to be well: "
                 f"{clean(record.label)} goes on until it is live or has failed"
             )
-        if edge.store.move_deployment(record, wishes.stop(record, by, now)):
+        stopped = wishes.stop(record, by, now)
+        if edge.store.move_deployment(record, stopped):
             log.info("deployment stopped", extra={"deployment": record.id, "by": by})
-            return _stands(drive(record, edge, now))
+            return _stands(concluded(stopped, edge))
         record = edge.store.deployment(record.id) or record
     raise CannotStop(f"{clean(record.label)} moves on just now: try again")
 
@@ -110,4 +115,4 @@ def _stands(record: Deployment) -> str:
     if record.state is DeploymentState.ROLLING_BACK:
         back = clean(record.back_to or "")
         return f"{label} is undone{asked}: {environment} is on its way back to {back}; `tau deploys` shows its end"
-    return f"{label} goes no further{asked}: it is undone as soon as Elastic Beanstalk shows that it has begun"
+    return f"{label} goes no further{asked}: a runner or the ticker takes it back; `tau deploys` shows its end"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import wishes
-from chalicelib.aborting import drive
+from chalicelib.aborting import concluded
+from chalicelib.approvers import approvers
 from chalicelib.edge import Edge
 from chalicelib.errors import TauError
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Run, WaitingFor
@@ -36,23 +38,20 @@ def approve(run_id: str, by: str, edge: Edge, now: datetime, *, yes: bool) -> st
     Raises:
         NotThere: there is no such run.
         NotAsked: it waits for no approval, not yet, or not any more.
-        NotAnApprover: the answer is not his to give.
+        NotAnApprover: the answer is not his to give, by the ci.yml of today.
     """
     run = edge.store.run(run_id)
     for _ in range(_TRIES):
         record = _asked(run, edge)
-        may = [one for one in record.approvers if one.casefold() == by.casefold()]
-        if not may:
-            raise NotAnApprover(
-                f"{clean(by)} may not approve {clean(record.label)}, {wishes.who(record)} may: --by says who you are"
-            )
+        his = _his(by, record, run, edge)
         before = _before(record, yes=yes)
         if before:
             return before
-        if edge.store.move_deployment(record, wishes.answer(record, may[0], now, yes=yes)):
-            log.info("answered", extra={"deployment": record.id, "by": may[0], "yes": yes})
+        answered = wishes.answer(record, his, now, yes=yes)
+        if edge.store.move_deployment(record, answered):
+            log.info("answered", extra={"deployment": record.id, "by": his, "yes": yes})
             _wake(run, edge, now)
-            return _stands(drive(record, edge, now))
+            return _stands(concluded(answered, edge))
     raise NotAsked(f"the deployment of run {run_id} moves on just now: try again")
 
 
@@ -63,6 +62,26 @@ def _asked(run: Run, edge: Edge) -> Deployment:
     if not found:
         raise NotAsked(f"run {run.id} waits for no approval")
     return next((one for one in found if one.state is DeploymentState.WAITING_APPROVAL), found[-1])
+
+
+def _his(by: str, record: Deployment, run: Run, edge: Edge) -> str:
+    """The approver's address, as it is spelled where it is named.
+
+    Raises:
+        NotAnApprover: it is not named.
+    """
+    today = approvers(record, run, edge)
+    his = _spelled(by, today)
+    if his:
+        return his
+    label, who = clean(record.label), wishes.who(today) or "nobody who was asked"
+    if _spelled(by, record.approvers):
+        raise NotAnApprover(f"{clean(by)} may not approve {label} any more: ci.yml names {who} now")
+    raise NotAnApprover(f"{clean(by)} may not approve {label}, {who} may: --by says who you are")
+
+
+def _spelled(by: str, addresses: Sequence[str]) -> str | None:
+    return next((one for one in addresses if one.casefold() == by.casefold()), None)
 
 
 def _before(record: Deployment, *, yes: bool) -> str | None:

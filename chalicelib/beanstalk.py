@@ -6,8 +6,19 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib import rollback, wishes
-from chalicelib.environment import LONGEST_PAUSE, LOOK_EVERY, LOST_AFTER, Call, Seen, first_error, newest, since
-from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Live
+from chalicelib.environment import (
+    CLOCKS_DIFFER,
+    LONGEST_PAUSE,
+    LOOK_EVERY,
+    LOST_AFTER,
+    Call,
+    Seen,
+    first_error,
+    newest,
+    since,
+)
+from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Job, Live
+from chalicelib.reports.words import duration
 from chalicelib.verifying import asks_first, holds, judged, wanted
 
 Next = tuple[Deployment, Call | None]
@@ -62,11 +73,20 @@ def failed(record: Deployment, reason: str, now: datetime, *, ours: bool = False
     return _due(replace(_fail(record, reason), ours=ours), now)
 
 
-def delayed(record: Deployment, reason: str, now: datetime) -> Deployment:
-    """Nothing can be decided now; the deadline runs on."""
-    if now >= record.deadline_at:
-        return failed(record, f"{_waited(record)}: {reason}", now)
-    return _due(replace(record, reason=reason), now + LOOK_EVERY)
+def in_line(record: Deployment, before: Deployment, now: datetime) -> Deployment:
+    """Another deployment to the same environment goes first: its own deadlines end the waiting for it.
+
+    Only where it stands still, and nobody ends it, that counts as too long.
+    """
+    first = f"{before.label} of run {before.run}"
+    deadline_at = max(record.deadline_at, before.deadline_at + timedelta(seconds=record.timeout_s))
+    if now >= deadline_at:
+        over = duration(now - before.deadline_at)
+        late = f"{first} goes first, and is {before.state} though its time was over {over} ago: nothing was deployed"
+        return failed(record, late, now)
+    waits = f"{record.label} waits for {first}, which is {before.state}"
+    # What happens there meanwhile is another's.
+    return _due(replace(record, deadline_at=deadline_at, mark_at=now - CLOCKS_DIFFER, reason=waits), now)
 
 
 def unseen(record: Deployment, reason: str, now: datetime) -> Deployment:
@@ -108,6 +128,18 @@ def lock_name(record: Deployment) -> str:
 
 def environment_lock(region: str, environment: str) -> str:
     return f"eb/{region}/{environment}"
+
+
+def rollback_lock(region: str, environment: str) -> str:
+    """The lock of a run that only tells of the way back that somebody asked for."""
+    return f"rollback/{environment_lock(region, environment)}"
+
+
+def brought_back(job: Job) -> tuple[str, str] | None:
+    """The environment, and its region, where a run is the way back that somebody asked for; None of any other run."""
+    settings = job.steps[-1].settings if job.steps else {}
+    place = str(settings.get("environment")), str(settings.get("region"))
+    return place if job.lock == rollback_lock(place[1], place[0]) else None
 
 
 def _look(record: Deployment, seen: Seen, now: datetime) -> Next:
@@ -162,7 +194,9 @@ def _waiting_ready(record: Deployment, seen: Seen, now: datetime) -> Next:
     record, asks = asks_first(record, seen)
     if asks:
         return record, None
-    return _intend(replace(record, mark_at=newest(seen.notices)), seen, now)
+    # Where none stood there for so long, what comes is newer than that.
+    mark_at = newest(seen.notices) or record.mark_at or now - CLOCKS_DIFFER
+    return _intend(replace(record, mark_at=mark_at), seen, now)
 
 
 def _updating(record: Deployment, seen: Seen, now: datetime) -> Next:

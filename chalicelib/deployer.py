@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib import asking, beanstalk, wishes
 from chalicelib.edge import Edge
 from chalicelib.environment import Answer, Call, Seen
-from chalicelib.errors import Outrun
+from chalicelib.errors import LockBusy, Outrun
 from chalicelib.leaving import left_for_the_next_tick
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
 from chalicelib.probing import Ask, ask, ask_all
@@ -65,6 +65,23 @@ def advance_deployments(ids: Sequence[str], *, edge: Edge, now: datetime, probe:
             client = edge.client("elasticbeanstalk", region)
             while waiting:
                 _advance_some(waiting, client, edge, probe)
+
+
+def conclude(deployment_id: str, edge: Edge) -> None:
+    """Write what people alone decide; Elastic Beanstalk is neither asked nor called.
+
+    It is for those who have just said something of a deployment. Their own rights may end at the records: what needs
+    more is left to a runner or the ticker, so that nothing ends by what those who speak may not do.
+    """
+    with left_for_the_next_tick("deployment", deployment_id):
+        record = edge.store.deployment(deployment_id)
+        if record and wishes.is_decided(record):
+            client = edge.client("elasticbeanstalk", record.region)
+            record = drive(
+                record, Seen(), store=edge.store, client=client, clock=lambda: to_the_millisecond(edge.now())
+            )
+        if record and record.state in DEPLOYMENT_ENDS and record.due_at:
+            _settle(record, edge)
 
 
 def _advance_some(waiting: deque[Deployment], client: ElasticBeanstalkClient, edge: Edge, probe: Ask) -> None:
@@ -126,10 +143,10 @@ def drive(
     if isinstance(seen, Exception):
         moved = _unseen(deployment, seen, clock())
         return moved if store.move_deployment(deployment, moved) else _current(store, deployment)
-    moved, call = beanstalk.advance(deployment, seen, clock())
+    moved, call = beanstalk.advance(_with_what_is_live(deployment, store), seen, clock())
     if _leaves_prepared(deployment, moved):
         moved, call = _in_turn(deployment, moved, call, store, clock())
-    elif moved.state is DeploymentState.WAITING_APPROVAL:
+    elif _waits_or_waited_for_approval(deployment, moved):
         moved = _unless_outrun(deployment, moved, store, clock())
     live = beanstalk.live(moved, _before(moved, store), clock()) if moved.state is DeploymentState.LIVE else None
     if not store.move_deployment(deployment, moved, live=live):
@@ -143,6 +160,14 @@ def drive(
     if call is Call.ABORT:
         return _abort(moved, client, clock)
     return _update(moved, store, client, clock) if call else moved
+
+
+def _with_what_is_live(record: Deployment, store: Store) -> Deployment:
+    """What has not had its turn, and perhaps never will, knows what was live when people decided about it."""
+    if not wishes.is_decided(record) or record.state not in _WITHOUT_LOCK:
+        return record
+    known = store.live(record.region, record.environment)
+    return replace(record, good_label=known.label if known else None)
 
 
 def _before(record: Deployment, store: Store) -> str | None:
@@ -171,37 +196,51 @@ def _leaves_prepared(old: Deployment, new: Deployment) -> bool:
     return old.state is DeploymentState.PREPARED and new.state not in _WITHOUT_LOCK
 
 
+def _waits_or_waited_for_approval(old: Deployment, new: Deployment) -> bool:
+    waits = DeploymentState.WAITING_APPROVAL
+    return new.state is waits or (old.state is waits and new.state not in DEPLOYMENT_ENDS)
+
+
 def _in_turn(
     deployment: Deployment, moved: Deployment, call: Call | None, store: Store, now: datetime
 ) -> tuple[Deployment, Call | None]:
     """What was decided, if the environment is ours now; else a pause, or the end where a newer run stands in line."""
     try:
-        if _take_lock(deployment, store):
-            # Only now: who had the environment before may have left another version live.
-            known = store.live(deployment.region, deployment.environment)
-            return replace(moved, good_label=known.label if known else None), call
+        before = _goes_first(deployment, store)
     except Outrun as outrun:
         return beanstalk.outrun(deployment, outrun.by, now), None
-    busy = f"another deployment to {deployment.environment} is under way"
-    return beanstalk.delayed(deployment, busy, now), None
+    if before:
+        return beanstalk.in_line(deployment, before, now), None
+    # Only now: who had the environment before may have left another version live.
+    known = store.live(deployment.region, deployment.environment)
+    return replace(moved, good_label=known.label if known else None), call
 
 
 def _unless_outrun(deployment: Deployment, moved: Deployment, store: Store, now: datetime) -> Deployment:
-    """What waits for an approval gives way to a newer version as soon as there is one."""
+    """What waits for an approval, or has just got it, gives way to a newer version as soon as there is one."""
     newest = store.newest_in_line(beanstalk.lock_name(deployment))
     return beanstalk.outrun(deployment, newest, now) if newest and newest > deployment.run else moved
 
 
-def _take_lock(deployment: Deployment, store: Store) -> bool:
+def _goes_first(deployment: Deployment, store: Store) -> Deployment | None:
+    """Who has the environment; None = it is ours now.
+
+    Raises:
+        Outrun: a newer run stands in line.
+        LockBusy: it goes from hand to hand just now.
+    """
     name = beanstalk.lock_name(deployment)
-    if store.acquire_in_order(name, deployment.id, deployment.run):
-        return True
-    holder = store.lock_holder(name)
-    other = store.deployment(holder) if holder else None
-    if holder and (other is None or other.state in DEPLOYMENT_ENDS):
-        # It came to its end while somebody was about to take the lock for it.
-        store.release_lock(name, holder)
-    return store.acquire_in_order(name, deployment.id, deployment.run)
+    for _ in range(_MOST_WRITES):
+        if store.acquire_in_order(name, deployment.id, deployment.run):
+            return None
+        holder = store.lock_holder(name)
+        other = store.deployment(holder) if holder else None
+        if other and other.state not in DEPLOYMENT_ENDS:
+            return other
+        if holder:
+            # It came to its end while somebody was about to take the lock for it.
+            store.release_lock(name, holder)
+    raise LockBusy(f"{deployment.environment} changes hands just now")
 
 
 def _settle(record: Deployment, edge: Edge) -> None:

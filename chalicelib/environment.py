@@ -11,6 +11,8 @@ from chalicelib.reports.words import short
 
 _MOST_OF_AN_EVENT = 150
 
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""Its events bear the times of its own clock, which may differ so far from ours."""
 LOOK_EVERY = timedelta(seconds=5)
 """How soon somebody looks again while a deployment is under way."""
 LONGEST_PAUSE = timedelta(seconds=60)
@@ -79,7 +81,7 @@ class Seen:
         health_status: the word of enhanced health (Ok, Warning, Severe, NoData), None without it.
         label: the version that runs; None where none was ever deployed.
         version_status: of our version, asked for only while it is being prepared; None = not known there.
-        notices: the environment's, oldest first, from a little before the deployment was made.
+        notices: the environment's, oldest first, from a little before its turn came.
         missing: there is no such environment.
         answer: of the deployment's probe; None = it was not asked.
         enhanced: its instances tell which version they run.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from chalicelib import wishes
 from chalicelib.edge import Edge
 from chalicelib.environment import LOOK_EVERY
 from chalicelib.ticker import tick
@@ -36,5 +37,10 @@ def linger(edge: Edge, until: datetime, sleep: Callable[[float], None]) -> int:
 
 
 def _next(edge: Edge, until: datetime) -> datetime | None:
-    """When the first deployment falls due; None where none does until then."""
-    return next((due.at for due in edge.store.due(until) if due.kind == "deployment"), None)
+    """When the first deployment that is under way falls due; None where none does until then.
+
+    For what waits for an approval the schedule is enough: for days nothing comes of looking at it.
+    """
+    at = {due.id: due.at for due in edge.store.due(until) if due.kind == "deployment"}
+    under_way = (one for one in edge.store.read_deployments(list(at)) if not wishes.is_open(one)) if at else ()
+    return min((at[one.id] for one in under_way), default=None)

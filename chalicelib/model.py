@@ -503,7 +503,8 @@ class Deployment:
         events_after: the newest event already written into the log.
         ours: it failed, and no version is to blame: a right that we lack, an AWS that does not answer.
         timeout_s: how long one state may last; `deadline_at` is made of it.
-        mark_at: the newest event that stood before we called, by Elastic Beanstalk's own clock.
+        mark_at: the newest event that stood before we called, by Elastic Beanstalk's own clock. Until then: since when
+            events matter; None = since shortly before it was created.
         ready_at: when the environment was first seen Ready with our label.
         outrun_by: the newer run for which it was given up before it began.
         rolls_back: whether a version that does not do is undone.

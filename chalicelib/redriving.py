@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ulid import ULID
 
 from chalicelib import pinning, wire
+from chalicelib.beanstalk import brought_back
 from chalicelib.edge import Edge
 from chalicelib.errors import BadRecord, NotThere, TauError
 from chalicelib.model import Message, Run, RunState, WaitingFor
@@ -168,6 +169,13 @@ def _run_again(letter: Letter | None, run: Run, by: str, edge: Edge, now: dateti
     if run.state not in _AGAIN:
         hint = f": `tau discard {letter.id}`" if letter else ""
         raise NothingToRedrive(f"run {run.id} is {run.state}, there is nothing to do again{hint}")
+    back = brought_back(run.job)
+    if back:
+        environment, region = map(clean, back)
+        raise NothingToRedrive(
+            f"run {run.id} was a way back: `tau rollback {environment} --region {region}` asks for it again"
+            + (f"; `tau discard {letter.id}` closes the letter" if letter else "")
+        )
     new = again(run, by, now)
     closed = letter or letter_of_run(run, run.reason or str(run.state), now)
     if not edge.store.close_letter(closed, LetterState.REDRIVEN, by, now, run=new.id, also=[new_run(new)]):

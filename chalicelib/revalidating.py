@@ -14,10 +14,16 @@ from chalicelib.plan import plan
 
 
 def objection(run: Run, edge: Edge) -> str | None:
-    """Why a run that has not begun must not begin any more; None = it may.
+    """Why a run that has not begun must not begin any more; None = it may."""
+    config = newer(run, edge)
+    return difference(run.job, config) if config else None
 
-    A ci.yml that came into force before the run was planned says nothing about it: two versions of the Lambda answer
-    side by side for a moment.
+
+def newer(run: Run, edge: Edge) -> Config | None:
+    """The ci.yml in force, where it is another one than the run was planned by; None = there is none, or not to read.
+
+    One that came into force before the run was planned says nothing about it: two versions of the Lambda answer side by
+    side for a moment.
     """
     now = edge.store.in_force()
     # A run that is done again by hand was planned when the first one was: its id keeps that time.
@@ -25,11 +31,10 @@ def objection(run: Run, edge: Edge) -> str | None:
     if now is None or now.hash == run.job.config or now.since <= planned_at:
         return None
     try:
-        config = parse(json.loads(edge.store.config(now.hash)))
+        return parse(json.loads(edge.store.config(now.hash)))
     except (NotThere, StaleConfig):
         # Of another version of this program: it was good when it was planned.
         return None
-    return difference(run.job, config)
 
 
 def difference(job: Job, config: Config) -> str | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import intake, pinning, wire
-from chalicelib.aborting import deployments_to, drive, going_to
-from chalicelib.beanstalk import environment_lock
+from chalicelib.aborting import deployments_to, going_to
+from chalicelib.beanstalk import rollback_lock
 from chalicelib.edge import Edge
 from chalicelib.errors import BadRecord, NotThere, Outrun, TauError
 from chalicelib.model import (
@@ -34,6 +35,7 @@ from chalicelib.wishes import waits
 log = logging.getLogger("tau.reverting")
 
 _MOST_LABELS = 20
+_MAY_STAY = frozenset({DeploymentState.FAILED, DeploymentState.ROLLBACK_FAILED})
 
 
 class NoWayBack(TauError):
@@ -65,10 +67,11 @@ def roll_back(
     now: datetime,
     new_id: Callable[[datetime], str] = intake.ulid,
 ) -> Begun:
-    """Deploy the version again that was live and well before the one that is live now.
+    """Deploy the version again that was live and well before the one that runs now.
 
-    It is a deployment like another: verified, undone where it does not do, told to those who hear of the pipeline. No
-    approval is asked for, and nothing that waits goes over it.
+    What runs is what was live last, or what came after it, failed, and stayed. It is a deployment like another:
+    verified, undone where it does not do, told to those who hear of the pipeline. No approval is asked for, and nothing
+    that waits goes over it.
 
     Args:
         by: who wants it, for the records and the mail.
@@ -78,17 +81,20 @@ def roll_back(
         NoWayBack: no earlier version was live and well and is kept, or something is under way.
     """
     live = _undisturbed(environment, region, edge)
-    before = [one for one in deployments_to(environment, region, edge) if one.state is DeploymentState.LIVE]
-    label = _target(live, before, edge)
-    old = edge.store.deployment(live.deployment)
+    latest = list(deployments_to(environment, region, edge))
+    before = [one for one in latest if one.state is DeploymentState.LIVE]
+    stayed = _stayed(live, latest, edge)
+    runs = stayed.label if stayed else live.label
+    label = _target(live, runs, before, edge)
+    old = stayed or edge.store.deployment(live.deployment)
     brought = _run_of(old, edge) if old else None
     if old is None or brought is None:
-        raise NotThere(f"there is no record any more of how {clean(live.label)} came to {clean(environment)}")
+        raise NotThere(f"there is no record any more of how {clean(runs)} came to {clean(environment)}")
     made = next((one for one in before if one.label == label), None)
     # As far as it is not known how the version came about, nothing is said of it.
     good = made or replace(old, label=label, repository=None, tag=None, commit=None, image=None, built_from=None)
     ask = Ask(new_id(now), by, now)
-    run, record = _run(good, brought, _run_of(made, edge) if made else None, ask), _record(good, live, ask)
+    run, record = _run(good, brought, _run_of(made, edge) if made else None, ask), _record(good, live, runs, ask)
     try:
         created = edge.store.create_deployment(record, _new(run))
     except Outrun as outrun:
@@ -96,8 +102,7 @@ def roll_back(
     if not created:
         raise NoWayBack("somebody else begins one just now: `tau deploys` shows it")
     log.info("rollback begun", extra={"deployment": record.id, "label": label, "by": by})
-    sent = _sent(run, edge)
-    return Begun(drive(record, edge, now), unsent=not sent)
+    return Begun(record, unsent=not _sent(run, edge))
 
 
 def _undisturbed(environment: str, region: str, edge: Edge) -> Live:
@@ -116,14 +121,34 @@ def _undisturbed(environment: str, region: str, edge: Edge) -> Live:
     return live
 
 
-def _target(live: Live, before: list[Deployment], edge: Edge) -> str:
-    """The last label that was verified, is not what is live, and is still kept by Elastic Beanstalk."""
-    labels = list(dict.fromkeys(_labels(live, before)))
+def _stayed(live: Live, latest: Sequence[Deployment], edge: Edge) -> Deployment | None:
+    """The deployment that began last, if it failed and its version runs there all the same."""
+    last = next((one for one in latest if one.intended_at), None)
+    if last is None or last.state not in _MAY_STAY or last.label == live.label:
+        return None
+    found = _asked(
+        "what runs there",
+        lambda: edge.client("elasticbeanstalk", live.region).describe_environments(
+            ApplicationName=live.application, EnvironmentNames=[live.environment], IncludeDeleted=False
+        )["Environments"],
+    )
+    return last if [one.get("VersionLabel") for one in found] == [last.label] else None
+
+
+def _target(live: Live, runs: str, before: Sequence[Deployment], edge: Edge) -> str:
+    """The last label that was verified, is not what runs, and is still kept by Elastic Beanstalk.
+
+    This is asked with the rights of who wants it: what is not kept would be found out half an hour later.
+    """
+    labels = list(dict.fromkeys(_labels(live, runs, before)))
     if not labels:
-        raise NoWayBack(f"{clean(live.environment)} has had no version before {clean(live.label)} that was well")
-    known = edge.client("elasticbeanstalk", live.region).describe_application_versions(
-        ApplicationName=live.application, VersionLabels=labels
-    )["ApplicationVersions"]
+        raise NoWayBack(f"{clean(live.environment)} has had no version before {clean(runs)} that was well")
+    known = _asked(
+        "which versions are kept",
+        lambda: edge.client("elasticbeanstalk", live.region).describe_application_versions(
+            ApplicationName=live.application, VersionLabels=labels
+        )["ApplicationVersions"],
+    )
     kept = {one["VersionLabel"] for one in known if one.get("Status", "").upper() != "FAILED"}
     found = next((label for label in labels if label in kept), None)
     if found is None:
@@ -132,10 +157,19 @@ def _target(live: Live, before: list[Deployment], edge: Edge) -> str:
     return found
 
 
-def _labels(live: Live, before: list[Deployment]) -> Iterator[str]:
-    if live.good_label and live.good_label != live.label:
+def _asked(what: str, ask: Callable[[], list[Any]]) -> list[Any]:
+    try:
+        return ask()
+    except (ClientError, BotoCoreError) as error:
+        raise NoWayBack(f"Elastic Beanstalk cannot be asked {what}, so nothing was begun: {error}") from error
+
+
+def _labels(live: Live, runs: str, before: Sequence[Deployment]) -> Iterator[str]:
+    if runs != live.label:
+        yield live.label
+    elif live.good_label and live.good_label != live.label:
         yield live.good_label
-    yield from [one.label for one in before if one.label != live.label][:_MOST_LABELS]
+    yield from [one.label for one in before if one.label != runs][:_MOST_LABELS]
 
 
 def _run(good: Deployment, brought: Run, of: Run | None, ask: Ask) -> Run:
@@ -172,7 +206,7 @@ def _run(good: Deployment, brought: Run, of: Run | None, ask: Ask) -> Run:
             job,
             event=replace(event, kind=EventKind.MANUAL, pusher=replace(event.pusher, login=ask.by, name=None)),
             steps=(Step("deploy_eb", settings),),
-            lock=f"rollback/{environment_lock(good.region, good.environment)}",
+            lock=rollback_lock(good.region, good.environment),
             notify=replace(job.notify, on="never" if job.notify.on == "never" else "always"),
             paths=(),
             announces=False,
@@ -187,7 +221,7 @@ def _run(good: Deployment, brought: Run, of: Run | None, ask: Ask) -> Run:
     )
 
 
-def _record(good: Deployment, live: Live, ask: Ask) -> Deployment:
+def _record(good: Deployment, live: Live, runs: str, ask: Ask) -> Deployment:
     return Deployment(
         id=f"{ask.run_id}.0",
         run=ask.run_id,
@@ -213,7 +247,7 @@ def _record(good: Deployment, live: Live, ask: Ask) -> Deployment:
         image=good.image,
         built_from=good.built_from,
         by=ask.by,
-        instead_of=live.label,
+        instead_of=runs,
     )
 
 

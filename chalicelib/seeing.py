@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.environment import Instance, Notice, Seen
+from chalicelib.environment import CLOCKS_DIFFER, Instance, Notice, Seen
 from chalicelib.model import Deployment, DeploymentState
 from chalicelib.verifying import asks_instances
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticbeanstalk import ElasticBeanstalkClient
 
-_NOTICES_FROM = timedelta(minutes=5)
-"""So far before the deployment was made: clocks differ, and what stood there before marks what is new."""
 _MOST_RECORDS = 1000
 """The most that one answer holds. https://docs.aws.amazon.com/elasticbeanstalk/latest/api/API_DescribeEvents.html"""
 
@@ -51,13 +49,14 @@ def look(deployments: Sequence[Deployment], client: ElasticBeanstalkClient) -> d
 
 
 def notices_of(deployment: Deployment, client: ElasticBeanstalkClient) -> tuple[Notice, ...]:
-    """The environment's events since shortly before the deployment was made, oldest first."""
+    """The environment's events since shortly before the deployment's turn came, oldest first."""
     of = {"ApplicationName": deployment.application, "EnvironmentName": deployment.environment}
     return _notices(_events(client, _wanted_from(deployment), **of))
 
 
 def _wanted_from(deployment: Deployment) -> datetime:
-    return deployment.created_at - _NOTICES_FROM
+    """Its mark is of Elastic Beanstalk's own clock, or allows for that already."""
+    return deployment.mark_at or deployment.created_at - CLOCKS_DIFFER
 
 
 def _place(described: Described) -> tuple[str | None, str | None]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib import rollback
-from chalicelib.environment import LOOK_EVERY, Call, Seen
+from chalicelib.environment import CLOCKS_DIFFER, LOOK_EVERY, Call, Seen
 from chalicelib.model import Deployment, DeploymentState
 from chalicelib.reports.words import clean, duration
 
@@ -31,6 +32,12 @@ def is_decided(record: Deployment) -> bool:
     return record.state is DeploymentState.WAITING_APPROVAL or (record.stopped_by is not None and waits(record))
 
 
+def is_open(record: Deployment) -> bool:
+    """Whether it waits for an approval, and nobody has said anything yet."""
+    said = record.approved_by or record.refused_by or record.stopped_by
+    return record.state is DeploymentState.WAITING_APPROVAL and not said
+
+
 def heard(record: Deployment, now: datetime) -> Deployment | None:
     """What becomes of a deployment of which `is_decided` is true; None of any other."""
     if record.stopped_by and waits(record):
@@ -40,11 +47,13 @@ def heard(record: Deployment, now: datetime) -> Deployment | None:
     if record.refused_by:
         return _cancelled(record, f"refused by {record.refused_by}", now)
     if record.approved_by:
-        deadline_at = now + timedelta(seconds=record.timeout_s)
-        return _written(replace(record, state=DeploymentState.PREPARED, deadline_at=deadline_at, reason=None), now)
+        again = replace(record, state=DeploymentState.PREPARED, reason=None)
+        # Its time begins, and what happened there while it waited was another's.
+        deadline_at, mark_at = now + timedelta(seconds=record.timeout_s), now - CLOCKS_DIFFER
+        return _written(replace(again, deadline_at=deadline_at, mark_at=mark_at), now)
     if now >= record.deadline_at:
         within = duration(record.approve_within_s)
-        return _cancelled(record, f"nobody approved it within {within} ({who(record)} could have)", now)
+        return _cancelled(record, f"nobody approved it within {within} ({who(record.approvers)} could have)", now)
     due_at = min(now + APPROVAL_EVERY, record.deadline_at)
     return replace(_written(record, now), due_at=due_at, reason=_asks(record))
 
@@ -89,14 +98,14 @@ def answer(record: Deployment, by: str, now: datetime, *, yes: bool) -> Deployme
     return replace(said, due_at=now)
 
 
-def who(record: Deployment) -> str:
-    """The approvers, as a sentence names them."""
-    return " or ".join(clean(one) for one in record.approvers)
+def who(approvers: Sequence[str]) -> str:
+    """Approvers, as a sentence names them."""
+    return " or ".join(clean(one) for one in approvers)
 
 
 def _asks(record: Deployment) -> str:
     lost = "".join(f"; the mail to {to} was not taken: {why}" for to, why in sorted(record.asked.items()) if why)
-    return f"{record.label} waits for the approval of {who(record)}{lost}"
+    return f"{record.label} waits for the approval of {who(record.approvers)}{lost}"
 
 
 def _cancelled(record: Deployment, why: str, now: datetime) -> Deployment:
@@ -109,6 +118,11 @@ def _cancelled_by(record: Deployment) -> str:
 
 
 def _nothing(record: Deployment, why: str) -> str:
+    runs = f"{record.environment} runs {record.label} already"
+    if record.state is DeploymentState.VERIFYING and record.intended_at is None:
+        return f"{why}: nothing was changed, {runs}"
+    if record.good_label == record.label and record.intended_at is None:
+        return f"{why}: nothing was changed, {runs}, as Tau left it"
     return f"{why}: {record.label} was not deployed to {record.environment}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from chalicelib.model import (
     DEPLOYMENT_ENDS,
     Deployment,
     DeploymentState,
+    EventKind,
     Notify,
     Pusher,
     Run,
@@ -49,6 +51,16 @@ class Hands:
     def _client(self, service, region=None):
         return self.beanstalk if service == "elasticbeanstalk" else self._made.client(service, region)
 
+    @contextmanager
+    def no_rights_at_elastic_beanstalk(self, but=()):
+        """Whoever calls within it may write records, and there do nothing."""
+        operations = {"DescribeEvents", "DescribeEnvironments", "DescribeApplicationVersions", "UpdateEnvironment"}
+        before = self.beanstalk.refusals
+        denied = {*operations, "AbortEnvironmentUpdate"} - set(but)
+        self.beanstalk.refusals = {operation: ["AccessDenied"] * 10 for operation in denied}
+        yield
+        self.beanstalk.refusals = before
+
     def _ask(self, edge, deployment, address):
         assert (edge, deployment.state) == (self.edge, DeploymentState.WAITING_APPROVAL)
         if address in self.trouble:
@@ -83,6 +95,7 @@ class Hands:
 
     def run(self, label, number) -> Run:
         pushed = event(
+            kind=EventKind.TAG_CREATED,
             ref=f"refs/tags/{label}",
             name=label,
             commit=f"{number}" * 40,

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.aborting import CannotStop, abort
 from chalicelib.errors import NotThere
 from chalicelib.model import DeploymentState, RunState, WaitingFor
-from tests.by_hand import ENVIRONMENT, REGION, Hands
+from tests.by_hand import ENVIRONMENT, REGION, SAM, Hands
 from tests.fake_beanstalk import Environment
 
 
@@ -24,6 +24,12 @@ def test_what_is_under_way_is_aborted_and_the_version_before_runs_again(world):
     world.live("v1")
     record = world.deploy("v2")
     world.pass_(15)
+    calls = list(world.beanstalk.calls)
+    assert stop(world) == [
+        "v2 goes no further, as sam@laptop wants: a runner or the ticker takes it back; `tau deploys` shows its end"
+    ]
+    assert world.beanstalk.calls == calls, "whose rights may not reach so far"
+    world.pass_(5)
     assert stop(world) == [
         "v2 is undone, as sam@laptop wants: crm-production is on its way back to v1; `tau deploys` shows its end"
     ]
@@ -65,7 +71,7 @@ def test_a_version_that_has_come_to_its_place_before_anybody_looked_is_undone_al
     record = world.deploy("v2")
     world.pass_(15)
     world.clock.now += timedelta(seconds=100)
-    assert "on its way back to v1" in stop(world)[0]
+    stop(world)
     assert world.to_the_end(record).state is DeploymentState.ROLLED_BACK
     assert world.store.live(REGION, ENVIRONMENT).label == "v1"
 
@@ -115,9 +121,7 @@ def test_a_call_that_left_no_trace_is_not_made_again(world):
     record = world.deploy("v2")
     world.pass_(0)
     assert world.record(record).state is DeploymentState.UPDATING
-    assert stop(world) == [
-        "v2 goes no further, as sam@laptop wants: it is undone as soon as Elastic Beanstalk shows that it has begun"
-    ]
+    assert stop(world)[0].startswith("v2 goes no further, as sam@laptop wants: ")
     ended = world.to_the_end(record)
     assert ended.state is DeploymentState.CANCELLED
     assert world.beanstalk.updates == ["v1"]
@@ -150,3 +154,72 @@ def test_the_next_deployment_comes_after_the_way_back(world):
     assert world.record(record).state is DeploymentState.ROLLED_BACK
     assert world.beanstalk.updates == ["v1", "v2", "v3"]
     assert world.store.run(later.run).waiting_for is not WaitingFor.ENVIRONMENT
+
+
+RIGHTS = {"waits": (0, "PROCESSING", "cancelled"), "is under way": (15, "PROCESSED", "rolled_back")}
+
+
+@pytest.mark.parametrize(("after_s", "version", "end"), RIGHTS.values(), ids=RIGHTS)
+def test_who_may_not_ask_elastic_beanstalk_stops_all_the_same(world, after_s, version, end):
+    world.live("v1")
+    world.beanstalk.processed = version
+    record = world.deploy("v2")
+    world.pass_(after_s)
+    with world.no_rights_at_elastic_beanstalk():
+        (said,) = stop(world)
+    assert said.startswith("v2 ")
+    assert "sam@laptop" in said
+    ended = world.to_the_end(record)
+    assert (ended.state, ended.ours) == (end, False)
+    assert "by sam@laptop" in ended.reason
+
+
+def test_a_wish_that_is_written_down_was_heard_whatever_is_refused_after_it(world, monkeypatch):
+    world.live("v1")
+    record = world.deploy("v2")
+    world.pass_(15)
+    write, table = world.store.table.write, world.store.table
+
+    def once(change):
+        monkeypatch.setattr(table, "get", refuse)
+        return write(change)
+
+    def refuse(*_):
+        raise world.beanstalk.error("GetItem", "ProvisionedThroughputExceededException")
+
+    monkeypatch.setattr(table, "write", once)
+    assert "as sam@laptop wants" in stop(world)[0]
+    monkeypatch.undo()
+    assert world.to_the_end(record).state is DeploymentState.ROLLED_BACK
+
+
+REPEATS = {
+    "waits for its version": ({}, "PROCESSING", "prepared"),
+    "waits for its approval": ({"approvers": (SAM,), "approve_within_s": 600}, "PROCESSED", "waiting_approval"),
+    "waits for its environment": ({}, "PROCESSED", "waiting_ready"),
+}
+
+
+@pytest.mark.parametrize(("asked", "version", "state"), REPEATS.values(), ids=REPEATS)
+def test_of_a_repeat_that_is_stopped_it_is_not_said_that_it_was_not_deployed(world, asked, version, state):
+    world.live("v1")
+    world.beanstalk.add_version("v1", status=version)
+    if state == "waiting_ready":
+        world.beanstalk.occupy(ENVIRONMENT, 600)
+    record = world.deploy("v1", **asked)
+    world.pass_(5)
+    assert world.record(record).state == state
+    already = "nothing was changed, crm-production runs v1 already, as Tau left it"
+    assert stop(world) == [f"v1 is cancelled: cancelled by sam@laptop: {already}"]
+    assert world.beanstalk.updates == ["v1"]
+
+
+def test_of_a_version_that_somebody_else_replaced_and_that_was_not_brought_back_it_is_said(world):
+    world.live("v1")
+    world.beanstalk.add_version("v9")
+    world.beanstalk.environments[ENVIRONMENT].label = "v9"
+    world.beanstalk.dropped = 1
+    record = world.deploy("v1")
+    world.pass_(0)
+    stop(world)
+    assert world.to_the_end(record).reason == "cancelled by sam@laptop: v1 was not deployed to crm-production"

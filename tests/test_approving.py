@@ -55,6 +55,12 @@ def test_approved_it_goes_live_and_the_record_says_by_whom(world, waiting):
     assert world.beanstalk.updates == ["v1", "v2"]
 
 
+def test_an_answer_asks_and_calls_nothing_at_elastic_beanstalk(world, waiting):
+    before = list(world.beanstalk.calls)
+    say(world, waiting)
+    assert world.beanstalk.calls == before
+
+
 def queued(world, run):
     world.store.wake(run.id, None, world.clock())
     return world.store.run(run.id)
@@ -84,7 +90,8 @@ def test_nobody_else_may_say_so(world, waiting):
 
 def test_a_second_answer_changes_nothing(world, waiting):
     say(world, waiting)
-    assert say(world, waiting, BOB) == f"v2 was approved before, by {SAM}: it is verifying"
+    assert say(world, waiting, BOB) == f"v2 was approved before, by {SAM}: it is prepared"
+    world.pass_(5)
     with pytest.raises(NotAsked, match=f"v2 was approved by {SAM}, and is verifying: `tau abort crm-production`"):
         say(world, waiting, BOB, yes=False)
     assert world.to_the_end(waiting).state is DeploymentState.LIVE
@@ -167,3 +174,11 @@ def test_an_answer_before_the_version_is_processed_comes_too_early(world):
     world.pass_(5)
     with pytest.raises(NotAsked, match="v1 is being prepared"):
         say(world, record)
+
+
+def test_who_may_not_ask_elastic_beanstalk_approves_all_the_same(world, waiting):
+    with world.no_rights_at_elastic_beanstalk():
+        assert say(world, waiting) == f"v2 is approved by {SAM}, and on its way to crm-production"
+    record = world.to_the_end(waiting)
+    assert (record.state, record.reason, record.approved_by) == (DeploymentState.LIVE, None, SAM)
+    assert world.beanstalk.updates == ["v1", "v2"]

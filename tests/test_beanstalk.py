@@ -510,12 +510,6 @@ def test_an_end_is_never_moved():
         assert advance(record, Seen(missing=True), at(9999)) == (record, None)
 
 
-def test_what_cannot_be_seen_is_looked_at_later_and_fails_at_the_deadline():
-    record = beanstalk.delayed(deployment(), "Rate exceeded", START)
-    assert (record.state, record.due_at > at(5)) == (PREPARED, True)
-    assert beanstalk.delayed(record, "Rate exceeded", at(1800)).reason == "waited 30m: Rate exceeded"
-
-
 @pytest.mark.parametrize("timeout_s", [90, 1800, 7200, 86400])
 def test_what_nobody_lets_tau_see_is_asked_for_once_a_minute_until_the_deadline(timeout_s):
     record, now, pauses = deployment(timeout_s=timeout_s, deadline_at=at(timeout_s)), START, []

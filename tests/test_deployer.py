@@ -205,15 +205,6 @@ def test_two_deployments_to_one_environment_go_one_after_the_other():
     assert {run for run, _, _ in world.queue.sent} == {"01RUN", "01SECOND"}
 
 
-def test_a_deployment_waits_no_longer_for_another_than_its_deadline():
-    world = World()
-    world.store.acquire_lock(lock_name(deployment()), "01SECOND.3", 0)
-    world.store.create_deployment(deployment("01SECOND", due_at=None))
-    record = world.to_the_end()
-    assert (record.state, world.beanstalk.updates) == (FAILED, [])
-    assert record.reason == "waited 30m: another deployment to crm-production is under way"
-
-
 def test_a_lock_that_an_ended_deployment_left_behind_is_taken():
     world = World()
     world.store.create_deployment(deployment("01DEAD", state=FAILED, due_at=None))

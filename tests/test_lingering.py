@@ -85,3 +85,37 @@ def test_where_nothing_is_deployed_nothing_is_waited_for(world):
 def test_a_deployment_that_is_due_and_cannot_be_advanced_is_no_reason_to_hurry(world):
     world.edge.store.create_deployment(deployment("01FAR", region="nowhere at all"))
     assert world.minute() == 11
+
+
+def test_what_waits_for_an_approval_is_no_reason_to_stay(world):
+    world.beanstalk.takes_s = 0
+    world.minute()
+    world.minute()
+    until = world.clock() + timedelta(days=7)
+    asks = deployment(
+        "01SAM",
+        state=DeploymentState.WAITING_APPROVAL,
+        approvers=("sam@2pisoftware.com",),
+        deadline_at=until,
+        due_at=world.clock() + timedelta(seconds=20),
+    )
+    world.edge.store.create_deployment(asks)
+    assert world.minute() == 0
+    world.clock.now = until - timedelta(seconds=30)
+    assert world.minute() == 0, "nobody's word in time is none a minute later too"
+
+
+def test_what_was_approved_and_goes_on_is_stayed_for(world):
+    world.beanstalk.takes_s = 30
+    said = deployment("01SAM", state=DeploymentState.WAITING_APPROVAL, approved_by="sam@2pisoftware.com")
+    world.edge.store.create_deployment(said)
+    assert world.minute() > 3
+
+
+def test_beside_one_that_waits_for_its_approval_another_is_stayed_for(world):
+    world.beanstalk.takes_s = 33
+    due_at = world.clock() + timedelta(seconds=3)
+    asks = deployment("01SAM", environment="crm-staging", state=DeploymentState.WAITING_APPROVAL, due_at=due_at)
+    world.edge.store.create_deployment(replace(asks, deadline_at=world.clock() + timedelta(days=7)))
+    assert world.minute() == 7
+    assert world.state() is DeploymentState.LIVE

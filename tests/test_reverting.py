@@ -1,10 +1,14 @@
 """An environment is brought back by hand to the version that was live and well before."""
 
+from dataclasses import replace
+
 import pytest
 
 from chalicelib.aborting import abort
 from chalicelib.errors import NotThere, Outrun
 from chalicelib.model import DeploymentState, EventKind, RunState
+from chalicelib.redriving import NothingToRedrive, redrive
+from chalicelib.reports.email import Console, render
 from chalicelib.reports.whom import recipients
 from chalicelib.reverting import NoWayBack, roll_back
 from chalicelib.telling import result_of
@@ -163,3 +167,83 @@ def test_it_can_itself_be_aborted(world):
     abort(ENVIRONMENT, REGION, "bob@laptop", world.edge, world.clock())
     assert world.to_the_end(begun).reason == "aborted by bob@laptop"
     assert world.beanstalk.environments[ENVIRONMENT].label == "v2"
+
+
+def test_who_may_not_deploy_asks_for_the_way_back_all_the_same(world):
+    world.live("v1")
+    world.live("v2")
+    with world.no_rights_at_elastic_beanstalk(but=["DescribeApplicationVersions"]):
+        begun = back(world).record
+    assert world.to_the_end(begun).state is DeploymentState.LIVE
+    assert world.beanstalk.updates == ["v1", "v2", "v1"]
+
+
+def test_where_the_versions_that_are_kept_cannot_be_asked_for_nothing_is_begun_and_that_is_said(world):
+    world.live("v1")
+    world.live("v2")
+    said = "Elastic Beanstalk cannot be asked which versions are kept, so nothing was begun: .*AccessDenied"
+    with world.no_rights_at_elastic_beanstalk(), pytest.raises(NoWayBack, match=said):
+        back(world)
+    assert len(list(world.store.deployments())) == 2
+
+
+def ended(world, state, **changes):
+    """A way back whose run ended so, and its run."""
+    world.live("v1")
+    world.live("v2")
+    run = world.store.run(back(world).record.run)
+    told = result_of(run, state, "crm-production runs v9: somebody else deployed it", world.clock())
+    return run, replace(told, **changes)
+
+
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELLED, RunState.ERRORED])
+def test_a_mail_about_one_that_failed_names_the_command_that_asks_for_it_again(world, state):
+    run, told = ended(world, state)
+    text = render(told, to="ops@2pisoftware.com", console=Console()).text
+    assert f"tau rollback {ENVIRONMENT} --region {REGION}" in text
+    assert "redrive" not in text
+    assert f"tau log {run.id}" in text
+
+
+def test_one_that_failed_is_not_redriven_and_that_is_said_with_the_command(world):
+    run, _ = ended(world, RunState.FAILED)
+    held = world.store.claim(run, "r1", world.clock())
+    world.store.end(held, RunState.FAILED, reason="it burned", tell={}, now=world.clock())
+    said = f"run {run.id} was a way back: `tau rollback {ENVIRONMENT} --region {REGION}` asks for it again"
+    with pytest.raises(NothingToRedrive, match=said):
+        redrive(run.id, "sam", world.edge, world.clock())
+
+
+def stays(world):
+    """`v2` is not well, and the way back from it fails too."""
+    world.live("v1")
+    world.beanstalk.fate, world.beanstalk.back = "Red", "rolled back"
+    return world.to_the_end(world.deploy("v2"))
+
+
+def test_a_version_whose_way_back_failed_is_what_goes_and_the_good_one_before_it_comes(world):
+    failed = stays(world)
+    assert (failed.state, world.beanstalk.environments[ENVIRONMENT].label) == (DeploymentState.ROLLBACK_FAILED, "v2")
+    world.beanstalk.back = "good"
+    begun = back(world).record
+    assert (begun.label, begun.instead_of) == ("v1", "v2")
+    run = world.store.run(begun.run)
+    told = recipients(result_of(run, RunState.PASSED, None, world.clock()), RunState.PASSED)
+    assert told == ("dev1@2pisoftware.com", "dev2@2pisoftware.com", BOB)
+    assert world.to_the_end(begun).state is DeploymentState.LIVE
+    assert world.beanstalk.environments[ENVIRONMENT].label == "v1"
+
+
+def test_a_version_that_stayed_as_it_may_not_go_back_by_itself_is_what_goes(world):
+    world.live("v0")
+    world.live("v1")
+    world.beanstalk.fate = "Red"
+    assert world.to_the_end(world.deploy("v2", rolls_back=False)).state is DeploymentState.FAILED
+    assert back(world).record.label == "v1"
+
+
+def test_a_version_that_failed_and_does_not_run_is_not_what_goes(world):
+    stays(world)
+    world.beanstalk.environments[ENVIRONMENT].label = "v1"
+    with pytest.raises(NoWayBack, match="no version before v1 that was well"):
+        back(world)

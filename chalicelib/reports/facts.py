@@ -126,6 +126,13 @@ def deployment(steps: Iterable[StepResult]) -> Deployed | None:
     return None
 
 
+def not_back(steps: Iterable[StepResult]) -> tuple[str, str] | None:
+    """The environment, and its region, where a way back failed too: `facts["not_back"]`."""
+    for facts in _all(steps, "not_back"):
+        return _text(facts, "environment"), _text(facts, "region")
+    return None
+
+
 def printed(steps: Iterable[StepResult]) -> tuple[tuple[str, str], ...]:
     """The secrets that outputs held, by name, with the step that printed each: `facts["printed_secrets"]`."""
     said = [(step.action, step.facts.get("printed_secrets")) for step in steps]

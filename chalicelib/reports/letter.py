@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from itertools import zip_longest
 
+from chalicelib.beanstalk import brought_back
 from chalicelib.model import EventKind, Handed, Result, RunState, StepResult, StepStatus
 from chalicelib.reports import facts, words
 from chalicelib.reports.verdict import broken_step, subject, title, verdict
@@ -24,11 +25,13 @@ class Console:
         log_command: prints the whole log; `<run>` in it stands for the run's id.
         fetch_command: brings the run's artifacts.
         redrive_command: has the run done again, the same way.
+        rollback_command: asks for a way back that failed again; `<environment>` and `<region>` are its.
         zone: the clock of those who read.
     """
 
     log_command: str = "tau log <run>"
     redrive_command: str = "tau redrive <run>"
+    rollback_command: str = "tau rollback <environment> --region <region>"
     fetch_command: str = "tau artifacts <run> --to DIR"
     zone: tzinfo = UTC
 
@@ -287,12 +290,19 @@ def _deployment(result: Result) -> tuple[Row, ...]:
 
 def _commands(result: Result, console: Console, *, operator: bool) -> tuple[Row, ...]:
     again = result.state in {RunState.FAILED, RunState.CANCELLED} or (operator and result.state is RunState.ERRORED)
+    back = brought_back(result.job) or facts.not_back(result.steps)
     named = (
         ("Whole log", console.log_command),
         ("Artifacts", console.fetch_command if facts.artifacts(result.steps) else None),
-        ("Run again", console.redrive_command if again else None),
+        ("Go back", _go_back(back, console) if again and back else None),
+        ("Run again", console.redrive_command if again and not brought_back(result.job) else None),
     )
     return tuple(Row(name, text.replace("<run>", clean(result.run)), fixed=True) for name, text in named if text)
+
+
+def _go_back(to: tuple[str, str], console: Console) -> str:
+    environment, region = map(clean, to)
+    return console.rollback_command.replace("<environment>", environment).replace("<region>", region)
 
 
 def _without_our_troubles(result: Result) -> Result:

@@ -143,7 +143,9 @@ def run(settings: Settings, context: Context) -> StepResult | Park:
         raise StepErrored(record.reason or f"{record.label} could not be deployed")
     if record.state is DeploymentState.ROLLBACK_FAILED:
         error = eb_logs.error_of(record, context)
-        raise NeedsAttention(f"needs attention: {record.reason}" + (f". Its log says: {error}" if error else ""))
+        attention = NeedsAttention(f"needs attention: {record.reason}" + (f". Its log says: {error}" if error else ""))
+        attention.facts = {"not_back": {"environment": record.environment, "region": record.region}}
+        raise attention
     if record.state in {DeploymentState.FAILED, DeploymentState.ROLLED_BACK}:
         error = eb_logs.error_of(record, context)
         said = [f"{notice.severity} {notice.message}" for notice in notices]

@@ -106,6 +106,15 @@ def test_the_operators_hear_what_broke_and_the_pusher_that_it_was_not_their_code
         assert inside not in pusher.text + pusher.html
 
 
+def test_where_a_way_back_failed_too_the_operators_read_what_asks_for_it_again_and_nobody_else(samples):
+    facts = {"not_back": {"environment": "acme-production", "region": "ap-southeast-2"}}
+    broken = samples.step("deploy_eb", "errored", 112, 75, reason="needs attention: it burned", facts=facts)
+    told = samples.result("errored", 187, broken)
+    operator, pusher = (render(told, to=to, console=CONSOLE).text for to in (OPS, ALICE))
+    assert "Go back    tau rollback acme-production --region ap-southeast-2\nRun again  tau redrive" in operator
+    assert "rollback" not in pusher
+
+
 def test_a_run_that_broke_outside_any_step_says_its_own_reason(samples):
     result = replace(samples.ERRORED, steps=(), reason="three runners died of it")
     assert "three runners died of it" in render(result, to=OPS, console=CONSOLE).text

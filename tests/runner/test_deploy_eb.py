@@ -277,8 +277,9 @@ def test_a_way_back_that_fails_too_is_for_a_person_and_is_not_tried_again(world)
     world.advance(400)
     with pytest.raises(
         NeedsAttention, match=r"needs attention: .* its health is Red .* The way back to v1.2.0-.* failed"
-    ):
+    ) as caught:
         world.act(run_id="01KAR")
+    assert caught.value.facts == {"not_back": {"environment": "crm-production", "region": world.record().region}}
 
 
 def test_the_record_says_what_is_deployed_and_who_wanted_it(world):

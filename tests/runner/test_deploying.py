@@ -66,7 +66,7 @@ def test_a_rollback_says_which_run_does_it_and_the_list_says_what_it_replaces(wo
     world.live("v2")
     said = tau(world, "rollback", ENVIRONMENT, "--by", "sam@laptop").stdout
     run = said.split()[0]
-    assert said == f"{run} brings {ENVIRONMENT} back to v1: verifying\n"
+    assert said == f"{run} brings {ENVIRONMENT} back to v1: prepared\n"
     assert world.to_the_end(world.store.deployment(f"{run}.0")).state is DeploymentState.LIVE
     listed = tau(world, "deploys", "-n", "1").stdout.splitlines()[1]
     assert listed.endswith(f"{run}  instead of v2")
