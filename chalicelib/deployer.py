@@ -17,7 +17,7 @@ from chalicelib.environment import Answer, Call, Seen
 from chalicelib.errors import Outrun
 from chalicelib.leaving import left_for_the_next_tick
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
-from chalicelib.probing import Ask, ask, ask_all
+from chalicelib.probing import Ask, ask_all
 from chalicelib.seeing import look
 from chalicelib.store import Store
 
@@ -41,14 +41,14 @@ def to_the_millisecond(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def advance_deployments(ids: Sequence[str], *, edge: Edge, now: datetime, probe: Ask = ask) -> None:
+def advance_deployments(ids: Sequence[str], *, edge: Edge, now: datetime, probe: Ask | None = None) -> None:
     """Advance deployments that were found due; at its end an environment is free and its run awake.
 
     One that fails does not keep the others waiting.
 
     Args:
         now: when they were found due. That may lie a while back: what is written and called has its own time.
-        probe: asks at the address that a deployment names.
+        probe: asks at the address that a deployment names; None = as the edge does.
     """
     by_region: dict[str, deque[Deployment]] = defaultdict(deque)
     for record in edge.store.read_deployments(ids) if ids else ():
@@ -64,7 +64,7 @@ def advance_deployments(ids: Sequence[str], *, edge: Edge, now: datetime, probe:
         with left_for_the_next_tick("region", region):
             client = edge.client("elasticbeanstalk", region)
             while waiting:
-                _advance_some(waiting, client, edge, probe)
+                _advance_some(waiting, client, edge, probe or edge.probe)
 
 
 def _advance_some(waiting: deque[Deployment], client: ElasticBeanstalkClient, edge: Edge, probe: Ask) -> None:
