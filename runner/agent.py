@@ -17,9 +17,9 @@ from chalicelib.records.breakers import Breaker
 from runner import leftovers
 from runner.claim import Claim
 from runner.holding import hidden_s
-from runner.run import Tools
 from runner.slots import Slots
 from runner.stopping import Why
+from runner.tools import Tools
 
 log = logging.getLogger("tau.agent")
 

@@ -24,8 +24,10 @@ from chalicelib.telling import notices, result_of, tell
 from runner import leftovers
 from runner.context import Park
 from runner.holding import LONGEST_S, Holding
-from runner.run import Ended, Halted, Outcome, Parked, Replaced, Tools, enact, replaced
+from runner.outcome import Ended, Halted, Outcome, Parked, Replaced
+from runner.run import enact, replaced
 from runner.stopping import Stopping, Why
+from runner.tools import Tools
 
 log = logging.getLogger("tau.claim")
 

@@ -33,6 +33,9 @@ BRIDGES = "tau-"
 """What the bridges of all own networks begin with."""
 # https://github.com/moby/moby/blob/v20.10.24/vendor/github.com/docker/libnetwork/drivers/bridge/labels.go
 _BRIDGE = "com.docker.network.bridge.name"
+# An engine may be told to give each new network IPv6, which no rule of `tau zones` knows. Those of ours have none.
+# https://docs.docker.com/reference/cli/dockerd/#default-network-options
+_IPV6 = "com.docker.network.enable_ipv6"
 _NO_ADDRESS = "com.docker.network.bridge.inhibit_ipv4"
 _REWRITES = "com.docker.network.bridge.enable_ip_masquerade"
 # What has no way out needs addresses that mean nothing elsewhere, and that no rule of a firewall knows: where a rule
@@ -180,7 +183,7 @@ def own_network(
 
 
 def _network(docker: Any, name: str, labels: Mapping[str, str], *, inside: bool, published: bool) -> str:
-    options = {_BRIDGE: bridge_of(name)}
+    options = {_BRIDGE: bridge_of(name), _IPV6: "false"}
     if not inside:
         return str(docker.api.create_network(name, driver="bridge", options=options, labels=labels)["Id"])
     # The engine publishes no port of an internal network, nor of one in which this machine has no address. An ordinary

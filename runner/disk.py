@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,30 +152,3 @@ def tells_of_full_disk(error: BaseException | None, lines: Iterable[str] = ()) -
 def fullest(rooms: Sequence[Room]) -> Room | None:
     """The place that has least."""
     return min(rooms, key=lambda one: (one.inodes != 0, one.free_bytes), default=None)
-
-
-# --- what runs needed -------------------------------------------------------------------------------
-
-LAST = 5
-"""Of so many runs of a pipeline it is known what they needed."""
-_MOST_PIPELINES = 500
-
-Needs = Mapping[str, Sequence[Need]]
-
-
-def needed(needs: Needs, pipeline: str, unknown: Need) -> Need:
-    """The most that one of the last runs of a pipeline took; of a new pipeline nobody knows."""
-    last = needs.get(pipeline)
-    if not last:
-        return unknown
-    most = Need()
-    for one in last:
-        most = most.or_more(one)
-    return most
-
-
-def with_need(needs: Needs, pipeline: str, took: Need) -> Needs:
-    """The same, with one more run of a pipeline; the pipelines that ran longest ago are forgotten."""
-    others = {name: last for name, last in needs.items() if name != pipeline}
-    newest = {**others, pipeline: (*needs.get(pipeline, ()), took)[-LAST:]}
-    return dict(list(newest.items())[-_MOST_PIPELINES:])

@@ -30,9 +30,9 @@ from runner.notice import SpotNotice
 from runner.operators import Operators
 from runner.pace import Pace, Real
 from runner.pruning import Pruner
-from runner.run import Tools
 from runner.signals import ENDED, HURRY, Signals
 from runner.storage import KeptStorage, Limits
+from runner.tools import Tools
 from runner.workspace import Workspace
 
 log = logging.getLogger("tau.service")

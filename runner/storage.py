@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,20 +25,18 @@ from runner.context import Park
 from runner.disk import (
     Amount,
     Need,
-    Needs,
     Room,
     Stored,
     fullest,
-    needed,
     room,
     tells_of_full_disk,
     used,
     wanting,
-    with_need,
 )
 from runner.inventory import known_by
 from runner.leftovers import Leftover
 from runner.locking import BuildLock
+from runner.needs import Needs, needed, read_needs, with_need, write_needs
 from runner.pace import Pace
 from runner.retention import DEFAULT_KEEP, Policy, Verdict
 from runner.stopping import Stopping
@@ -58,7 +55,6 @@ _AGAIN_AT_MOST = timedelta(minutes=10)
 _FORGOTTEN_S = 2 * 3600
 TOLD_AFTER = timedelta(minutes=30)
 """Whoever waits for so long has something set aside no more, and the operators are told."""
-_NEEDS = "needs.json"
 # What the SDK calls an engine behind a Unix socket.
 _OF_A_SOCKET = "http+docker://localhost"
 _BY = "the runner: there is room again"
@@ -384,34 +380,6 @@ def engine_folder(docker: Any) -> Path | None:
     with images.answering():
         folder = Path(str(docker.api.info()["DockerRootDir"]))
     return folder if folder.exists() else None
-
-
-def read_needs(folder: Path) -> Needs:
-    """What the last runs of each pipeline needed; nothing where that cannot be read."""
-    try:
-        lines = json.loads((folder / _NEEDS).read_text())
-        return {name: tuple(_need(*numbers) for numbers in last) for name, last in lines.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def write_needs(folder: Path, needs: Needs) -> None:
-    """Write them down; where that cannot be done the runs of this time are not known."""
-    lines = {name: [_numbers(one) for one in last] for name, last in needs.items()}
-    try:
-        fresh = folder / f"{_NEEDS}.new"
-        fresh.write_text(json.dumps(lines))
-        fresh.replace(folder / _NEEDS)
-    except OSError as error:
-        log.warning("what a run needed is not written down", extra={"error": str(error)})
-
-
-def _need(folder_bytes: int, folder_inodes: int, engine_bytes: int, engine_inodes: int) -> Need:
-    return Need(Amount(int(folder_bytes), int(folder_inodes)), Amount(int(engine_bytes), int(engine_inodes)))
-
-
-def _numbers(need: Need) -> tuple[int, int, int, int]:
-    return need.folder.size_bytes, need.folder.inodes, need.engine.size_bytes, need.engine.inodes
 
 
 def _tells_of_ours(action: str, error: BaseException) -> bool:

@@ -17,6 +17,7 @@ def zones(builds: bool, remove: bool) -> None:  # noqa: FBT001 - click's way of 
     What builds and tests run reaches the outside and the servers of names, and neither this machine nor its private
     networks. Builds run on the engine's default bridge, as does whatever else has no network of its own.
     """
+    from chalicelib.errors import StepErrored
     from runner import images
     from runner.zones import OURS, close, open_again
 
@@ -24,6 +25,11 @@ def zones(builds: bool, remove: bool) -> None:  # noqa: FBT001 - click's way of 
     if builds:
         with images.answering():
             known = images.connect().api.inspect_network("bridge")
+        if known.get("EnableIPv6") and not remove:
+            raise StepErrored(
+                "the engine's default bridge has IPv6, which these rules do not cover: take `ipv6` out of the engine's"
+                " daemon.json, or leave builds to themselves with --no-builds"
+            )
         bridges.append(str(known["Options"]["com.docker.network.bridge.name"]))
     if remove:
         open_again(bridges)

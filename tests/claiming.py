@@ -9,10 +9,10 @@ from chalicelib import superseding
 from chalicelib.model import Notify, Pusher, RunState, Step, Supersede
 from runner.claim import Claim
 from tests.installation import NOW, event, job
+from tests.mailing import DEV
 from tests.pacing import PATIENCE_S
 from tests.running import Branch, queued, tools
 from tests.sim.storage import Storage
-from tests.test_telling import DEV
 
 ANN, BEN, CAT = "ann@2pisoftware.com", "ben@2pisoftware.com", "cat@2pisoftware.com"
 PEOPLE = {ANN: "Ann", BEN: "Ben", CAT: "Cat"}

@@ -73,6 +73,24 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         yield cloud
 
 
+@pytest.fixture
+def ses() -> object:
+    """A mail service that remembers what it took."""
+    from tests.mailing import Ses
+
+    return Ses()
+
+
+@pytest.fixture
+def mailing_edge(monkeypatch: pytest.MonkeyPatch, ses: object) -> Iterator[object]:
+    """An installation at emulated services, its mail at `ses`."""
+    from tests.installation import installation
+    from tests.mailing import mailing
+
+    with installation(monkeypatch) as made:
+        yield mailing(made, ses)
+
+
 @pytest.fixture(scope="session")
 def debian(request: pytest.FixtureRequest) -> Debian:
     """A minimal Debian, which grows from the start of the session on."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pydantic
 import requests.exceptions
 from docker.errors import APIError, ImageNotFound, NotFound
+from runner.tools import Tools
 
 from chalicelib.errors import LostClaim, StepErrored, StepFailed
 from chalicelib.model import Step, StepResult, StepStatus
@@ -18,7 +19,6 @@ from chalicelib.superseding import Ancestry
 from runner.classic import Classic
 from runner.context import Aws, Context
 from runner.pace import Real
-from runner.run import Tools
 from runner.stopping import Why
 from runner.storage import Storage
 from runner.workspace import Workspace

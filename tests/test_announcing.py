@@ -12,9 +12,9 @@ from chalicelib.pinning import job_of
 from chalicelib.records.run_items import new_run
 from chalicelib.telling import tell
 from chalicelib.ticker import tick
+from tests.graphs import CLIENT, CMFIVE, CRM, known
 from tests.hooks import compiled, pipeline
 from tests.installation import NOW, installation, job, later, run
-from tests.test_graph import CLIENT, CMFIVE, CRM, known
 
 DEPLOY = "github.com/2pisoftware/crm_deploy"
 

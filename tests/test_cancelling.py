@@ -9,23 +9,16 @@ from chalicelib.cancelling import Answer, Unsteady, cancel
 from chalicelib.errors import NotThere
 from chalicelib.model import ENDS, Notify, Pusher, RunState, Stop, WaitingFor
 from chalicelib.store import Store
-from tests.installation import NOW, event, installation, job, later
+from tests.installation import NOW, event, job, later
+from tests.mailing import DEV
 from tests.running import in_queue, queued
-from tests.test_telling import DEV, Ses
 
 SAM = "sam@laptop"
 
 
 @pytest.fixture
-def ses():
-    return Ses()
-
-
-@pytest.fixture
-def edge(monkeypatch, ses):
-    with installation(monkeypatch) as made:
-        real = made.client
-        yield replace(made, client=lambda service, region=None: ses if service == "sesv2" else real(service, region))
+def edge(mailing_edge):
+    return mailing_edge
 
 
 @pytest.fixture

@@ -5,27 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.graph import Base, Known, announced, below, event_of, next_level, pushed, rebuild_of, stale
-from chalicelib.model import EventKind, Provider, PushedImage, StepResult, StepStatus
+from chalicelib.graph import Base, announced, below, event_of, next_level, pushed, rebuild_of, stale
+from chalicelib.model import EventKind, PushedImage, StepResult, StepStatus
+from tests.graphs import CLIENT, CMFIVE, CRM, known
 from tests.installation import NOW, event, job, run
-
-CMFIVE, CRM, CLIENT = "2pisoftware/cmfive:latest", "2pisoftware/crm:latest", "2pisoftware/client-a:latest"
-
-
-def known(named, *on, digest="sha256:1", run="01", ref="refs/heads/master", **changes):
-    name, _, tag = named.rpartition(":")
-    bases = tuple(Base("docker.io", *one.rsplit(":", 1), "sha256:1") for one in on)
-    fields = {
-        "digests": {"docker.io": digest},
-        "id": f"sha256:id-of-{named}",
-        "pipeline": name.rpartition("/")[2],
-        "pushed_at": NOW,
-        "forge": "github.com",
-        "provider": Provider.GITHUB,
-        "repository": f"{name}_deploy",
-        "ref_name": ref.rpartition("/")[2],
-    }
-    return Known(name, tag, run=run, ref=ref, bases=bases, **{**fields, **changes})
 
 
 def names(found):

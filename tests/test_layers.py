@@ -26,7 +26,7 @@ AWS = ("boto3", "botocore")
 HARMLESS = ("botocore.exceptions",)
 SUBPROCESS = {"runner.shell", "runner.workspace"}
 # What begins, holds and ends runs, and the process around it.
-ABOVE_ACTIONS = ("agent", "claim", "helping", "holding", "run", "service", "signals", "slots")
+ABOVE_ACTIONS = ("agent", "claim", "helping", "holding", "run", "service", "signals", "slots", "step", "tools")
 # Settings.from_env gets the environment from those who start a process: the Lambda and the command.
 ENVIRONMENT = {"app", "runner.cli"}
 

@@ -13,12 +13,11 @@ from chalicelib.providers import internal
 from chalicelib.superseding import rivals, successor
 from infra.local.samples import Webhook, signature
 from tests.forge_stand_ins import GitHubStandIn
+from tests.graphs import CMFIVE, known
 from tests.hooks import REPOSITORY, SECRET, compiled, pipeline
 from tests.installation import NOW, SETTINGS, event, job, run
-from tests.reconciling import SECRETS, World
+from tests.reconciler.world import SECRETS, World
 from tests.sim.edges.cloud import MemoryCloud
-from tests.test_announcing import CMFIVE
-from tests.test_graph import known
 
 STEPS = [
     {"action": "build", "settings": {"image": "2pisoftware/dep"}},

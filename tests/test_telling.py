@@ -6,28 +6,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from chalicelib.model import RunState, Step, StepResult, StepStatus
 from chalicelib.records.runs import new_run
 from chalicelib.telling import notices, result_of, tell
-from tests.installation import NOW, installation, later, run
-
-DEV, OPS = "dev@2pisoftware.com", "ops@2pisoftware.com"
-
-
-class Ses:
-    """SES that remembers what it took; `says` holds what it answers instead of taking, by address."""
-
-    def __init__(self):
-        self.taken = []
-        self.says = {}
-
-    def send_email(self, *, FromEmailAddress, Destination, Content):  # noqa: N803 - SES's own names
-        (to,) = Destination["ToAddresses"]
-        if to in self.says:
-            raise self.says[to]
-        self.taken.append((to, Content["Raw"]["Data"]))
-        return {"MessageId": f"message-{len(self.taken)} from {FromEmailAddress}"}
-
-    @property
-    def told(self):
-        return [to for to, _ in self.taken]
+from tests.installation import NOW, later, run
+from tests.mailing import DEV, OPS, Ses
 
 
 def refusal(code):
@@ -35,15 +15,8 @@ def refusal(code):
 
 
 @pytest.fixture
-def ses():
-    return Ses()
-
-
-@pytest.fixture
-def edge(monkeypatch, ses):
-    with installation(monkeypatch) as made:
-        real = made.client
-        yield replace(made, client=lambda service, region=None: ses if service == "sesv2" else real(service, region))
+def edge(mailing_edge):
+    return mailing_edge
 
 
 @pytest.fixture

@@ -20,22 +20,15 @@ from chalicelib.telling import notices
 from chalicelib.ticker import tick
 from tests.fake_beanstalk import Environment, FakeBeanstalk
 from tests.hooks import compiled, headers_of, pipeline, push
-from tests.installation import NOW, installation, later, run
-from tests.test_telling import DEV, Ses
+from tests.installation import NOW, later, run
+from tests.mailing import DEV, Ses
 
 AFTER = timedelta(seconds=61)
 
 
 @pytest.fixture
-def ses():
-    return Ses()
-
-
-@pytest.fixture
-def edge(monkeypatch, ses):
-    with installation(monkeypatch) as made:
-        real = made.client
-        yield replace(made, client=lambda service, region=None: ses if service == "sesv2" else real(service, region))
+def edge(mailing_edge):
+    return mailing_edge
 
 
 def queued(edge, number=1, **changes):

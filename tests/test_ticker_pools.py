@@ -10,21 +10,14 @@ from chalicelib.records.due import due_values
 from chalicelib.records.run_items import new_run, run_place
 from chalicelib.records.table import Change
 from chalicelib.ticker import QUEUE_WITHIN, tick
-from tests.installation import NOW, installation, run
-from tests.test_telling import DEV, Ses
+from tests.installation import NOW, run
+from tests.mailing import DEV
 from tests.test_ticker import AFTER, Refusing, messages
 
 
 @pytest.fixture
-def ses():
-    return Ses()
-
-
-@pytest.fixture
-def edge(monkeypatch, ses):
-    with installation(monkeypatch) as made:
-        real = made.client
-        yield replace(made, client=lambda service, region=None: ses if service == "sesv2" else real(service, region))
+def edge(mailing_edge):
+    return mailing_edge
 
 
 def of_pool(edge, pool):

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from runner.laptop.alone import Here
+from runner.outcome import Ended, Outcome
 from runner.retrieving import fetch, kept
-from runner.run import Ended, Outcome
 
 
 def written(outcome: Outcome, here: Here, folder: Path) -> tuple[str, ...]:

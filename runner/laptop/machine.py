@@ -27,10 +27,12 @@ from runner.laptop.git_words import quiet
 from runner.laptop.outlet import Output
 from runner.laptop.screen import Screen
 from runner.leftovers import reap
+from runner.outcome import Ended, Outcome
 from runner.pace import Real
-from runner.run import Ended, Outcome, Tools, enact, tried_once
+from runner.run import enact, tried_once
 from runner.signals import ENDED, Signals
 from runner.stopping import Stopped, Stopping, Why
+from runner.tools import Tools
 from runner.workspace import Workspace
 
 PASSED, FAILED, ERRORED, STOPPED = 0, 1, 2, 130

@@ -14,7 +14,7 @@ from chalicelib.graph import Base
 from chalicelib.model import Job, Run, RunState, Step, StepResult, StepStatus
 from chalicelib.reports.words import clean, commit
 from runner.made import built
-from runner.run import Ended, Outcome
+from runner.outcome import Ended, Outcome
 
 _VERDICTS = frozenset({RunState.PASSED, RunState.FAILED, RunState.ERRORED, RunState.SKIPPED})
 _BROKEN = frozenset({StepStatus.FAILED, StepStatus.ERRORED})

@@ -28,7 +28,7 @@ from runner.laptop.machine import (
 from runner.laptop.screen import summary
 from runner.laptop.stand_ins import StandIns
 from runner.made import built
-from runner.run import Ended, Halted, Parked
+from runner.outcome import Ended, Halted, Parked
 
 _COMMAND = "tau run"
 _MOST_SHOWN = 500

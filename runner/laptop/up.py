@@ -38,7 +38,7 @@ from runner.laptop.ports import Chosen
 from runner.laptop.screen import Endless, summary
 from runner.laptop.stand_ins import StandIns
 from runner.laptop.standing import WORD, Standing
-from runner.run import Ended, Halted
+from runner.outcome import Ended, Halted
 
 _COMMAND = "tau up"
 # What a test has of its own, beside what every command's container has.

@@ -10,6 +10,8 @@ import threading
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
+from runner.outcome import Ended, Parked
+
 from chalicelib.deployer import advance_deployments
 from chalicelib.model import DEPLOYMENT_ENDS, Result, RunState, Source, Step
 from chalicelib.reports.columns import BAR
@@ -18,7 +20,7 @@ from infra.local.elastic_beanstalk import ElasticBeanstalk
 from runner import runlog
 from runner.actions import deploy_eb
 from runner.fetching import fetch
-from runner.run import Ended, Parked, enact
+from runner.run import enact
 from tests.installation import NOW, SETTINGS, event, job
 from tests.local.beanstalks import BUCKET, EngineNobodyAsks, ask, order, page_of, pulled
 from tests.local.eb_stand_ins import Pages, Stepped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,9 +16,9 @@ from infra.local.traces import remove_new_images, snapshot
 from runner.signals import Signals
 from tests.claiming import Desk
 from tests.installation import installation
+from tests.mailing import mailing
 from tests.pacing import Clock, Pace
 from tests.running import Engine
-from tests.test_telling import Ses
 
 # Two sessions beside each other do not sweep what is the other one's.
 SYSTEM = f"tau-test-runner-{os.getpid()}"
@@ -35,11 +35,6 @@ def locked(call, lock):
 
 
 @pytest.fixture
-def ses():
-    return Ses()
-
-
-@pytest.fixture
 def edge(monkeypatch, ses):
     """An installation whose mail is remembered, and which several threads may use."""
     with installation(monkeypatch) as made:
@@ -47,7 +42,7 @@ def edge(monkeypatch, ses):
         for service in ("dynamodb", "sqs", "s3"):
             # moto undoes a transaction by putting back what all tables held before it.
             monkeypatch.setattr(real(service), "_make_api_call", locked(real(service)._make_api_call, one_by_one))
-        yield replace(made, client=lambda service, region=None: ses if service == "sesv2" else real(service, region))
+        yield mailing(made, ses)
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from runner.agent import Agent, _turn_s
 from runner.context import Park
 from tests.installation import NOW, SETTINGS, job, later
 from tests.installation import run as make_run
+from tests.mailing import DEV
 from tests.pacing import PATIENCE_S
 from tests.running import Action, built, in_queue, passed, queued, tools
-from tests.test_telling import DEV
 
 OPS = "ops@2pisoftware.com"
 LEASE_S = SETTINGS.lease_s

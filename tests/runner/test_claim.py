@@ -16,8 +16,8 @@ from runner.stopping import Why
 from tests.claiming import ANN, BEN, A, B, pushed
 from tests.hooks import compiled
 from tests.installation import NOW, job, later
+from tests.mailing import DEV
 from tests.running import Action, built, in_queue, passed, queued
-from tests.test_telling import DEV
 
 # --- the end --------------------------------------------------------------------------------------
 

@@ -365,9 +365,11 @@ def test_nothing_of_our_environment_reaches_a_container(lab, wanted, monkeypatch
     assert {line.partition("=")[0] for line in text.splitlines()} <= {"PATH", "HOSTNAME", "TAU_COMMIT", "HOME"}
 
 
-def test_a_network_is_labelled_and_gone_afterwards(lab):
+def test_a_network_is_labelled_without_ipv6_and_gone_afterwards(lab):
     with containers.own_network(lab.client, f"{lab.system}-a", {"tau.system": lab.system}) as network:
-        assert lab.client.api.inspect_network(network)["Labels"]["tau.kind"] == "network"
+        made = lab.client.api.inspect_network(network)
+        assert made["Labels"]["tau.kind"] == "network"
+        assert (made["EnableIPv6"], made["Options"]["com.docker.network.enable_ipv6"]) == (False, "false")
         assert [n["Name"] for n in lab.networks()] == [f"{lab.system}-a"]
     assert lab.networks() == []
 

@@ -10,7 +10,8 @@ import pytest
 
 from chalicelib.model import RunState, WaitingFor
 from runner.disk import Amount, Need, tells_of_full_disk
-from runner.storage import KeptStorage, Limits, read_needs
+from runner.needs import read_needs
+from runner.storage import KeptStorage, Limits
 from runner.workspace import Workspace
 from tests.installation import event, job, later
 from tests.runner.test_workspace import DEVELOP, ENVIRON, Repository

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from tests.graphs import CLIENT, CMFIVE, CRM, known
 from tests.installation import installation
 from tests.runner.test_operating import tau
-from tests.test_graph import CLIENT, CMFIVE, CRM, known
 
 
 @pytest.fixture

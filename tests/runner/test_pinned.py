@@ -13,8 +13,8 @@ from runner.listing import of
 from tests.claiming import A, B, pushed
 from tests.installation import NOW
 from tests.installation import run as make_run
+from tests.mailing import DEV
 from tests.running import Action, passed
-from tests.test_telling import DEV
 
 SETTINGS = {"tags": [{"open": "{branch}-{commit7}", "sink": "image_tag", "values": {"branch": "develop"}}]}
 

@@ -12,7 +12,7 @@ from runner.reconciling import line
 from tests.forge_stand_ins import GitHubStandIn, Trouble, sha
 from tests.hooks import REPOSITORY
 from tests.installation import SETTINGS, event, installation
-from tests.reconciling import World, put_secrets
+from tests.reconciler.world import World, put_secrets
 
 
 @pytest.fixture

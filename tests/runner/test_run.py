@@ -2,13 +2,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from runner.outcome import Ended, Halted, Parked
 
 from chalicelib.errors import BadConfig, LostClaim, NeedsAttention, NothingToDo, StepErrored, StepFailed
 from chalicelib.model import RunState, Source, Step, StepStatus, WaitingFor
 from runner import actions, runlog
 from runner.context import Park
 from runner.made import images_of
-from runner.run import Ended, Halted, Parked, enact
+from runner.run import enact
 from runner.stopping import Stopped, Stopping, Why
 from runner.submodules import Submodules
 from tests.installation import NOW, event, job, later

@@ -18,9 +18,9 @@ from runner.holding import LONGEST_S
 from runner.stopping import Why
 from tests.claiming import BEAT_S, A, B, C, pushed
 from tests.installation import NOW, later
+from tests.mailing import DEV, OPS
 from tests.pacing import PATIENCE_S
 from tests.running import Action, passed
-from tests.test_telling import DEV, OPS
 
 # --- cancelled ------------------------------------------------------------------------------------
 

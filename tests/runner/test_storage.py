@@ -14,7 +14,8 @@ from chalicelib.model import RunState, Step, WaitingFor
 from chalicelib.records.dead import LetterState
 from runner import images
 from runner.disk import Amount, Need, Room
-from runner.storage import KeptStorage, Limits, read_needs
+from runner.needs import read_needs
+from runner.storage import KeptStorage, Limits
 from tests.claiming import A, B, pushed
 from tests.installation import job as make_job
 from tests.installation import later

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from chalicelib.errors import StepErrored
-from runner import containers, zones
+from runner import containers, images, zones, zoning
 from runner.ending import Limits
 from runner.stopping import Stopping
 from tests.running import Log
@@ -204,3 +206,13 @@ def test_a_runner_says_what_is_open_and_only_then(monkeypatch, caplog, tmp_path)
     (tmp_path / "mark").touch()
     zones.say_if_open()
     assert caplog.text == ""
+
+
+def test_an_engine_whose_builds_have_ipv6_is_refused_before_a_rule_is_written(monkeypatch):
+    bridge = {"EnableIPv6": True, "Options": {"com.docker.network.bridge.name": "docker0"}}
+    engine = SimpleNamespace(api=SimpleNamespace(inspect_network=lambda _: bridge))
+    monkeypatch.setattr(images, "connect", lambda: engine)
+    monkeypatch.setattr(zones, "close", lambda _: pytest.fail("rules were written"))
+    refused = CliRunner().invoke(zoning.zones, []).exception
+    assert isinstance(refused, StepErrored)
+    assert "daemon.json" in str(refused)

@@ -7,7 +7,7 @@ from boto3.dynamodb.conditions import Attr
 from botocore.exceptions import ClientError
 
 from chalicelib.records.table import Change
-from tests.sim.edges.worlds import PLACE, WORLDS, entered
+from tests.sim.edges.worlds import PLACE
 
 # Where an emulator is not like DynamoDB; what is asserted is DynamoDB's documentation, and what ScyllaDB's own contract
 # tests say of it: https://github.com/scylladb/scylladb/tree/master/test/alternator
@@ -34,17 +34,6 @@ ERRS = {
         "test_a_comparison_that_makes_no_sense_is_refused[>(n, [1])]",
     },
 }
-
-
-@pytest.fixture(params=WORLDS)
-def world(request):
-    with entered(request, ERRS) as made:
-        yield made
-
-
-@pytest.fixture
-def table(world):
-    return world.table()
 
 
 HELD = {

@@ -5,7 +5,7 @@ from boto3.dynamodb.conditions import Key
 from botocore.exceptions import ClientError
 
 from chalicelib.records.table import Change, Put
-from tests.sim.edges.worlds import PLACE, WORLDS, entered, exact, item
+from tests.sim.edges.worlds import PLACE, exact, item
 
 # Where an emulator is not like DynamoDB.
 ERRS = {
@@ -18,17 +18,6 @@ ERRS = {
         "test_an_index_that_is_not_there_is_an_error",
     },
 }
-
-
-@pytest.fixture(params=WORLDS)
-def world(request):
-    with entered(request, ERRS) as made:
-        yield made
-
-
-@pytest.fixture
-def table(world):
-    return world.table()
 
 
 def due(table, most=100, condition=None, **how):

@@ -8,7 +8,6 @@ from botocore.exceptions import ClientError
 from chalicelib.errors import NotThere
 from chalicelib.model import Message
 from chalicelib.queue import decode
-from tests.sim.edges.worlds import WORLDS, entered
 
 ERRS = {
     "moto": {
@@ -25,12 +24,6 @@ ERRS = {
         "test_a_message_stays_hidden_for_twelve_hours_at_most",
     },
 }
-
-
-@pytest.fixture(params=WORLDS)
-def world(request):
-    with entered(request, ERRS) as made:
-        yield made
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.model import RunState
 from chalicelib.records.table import Cancelled, Change, Put
-from tests.sim.edges.worlds import PLACE, WORLDS, entered, exact, item
+from tests.sim.edges.worlds import PLACE, exact, item
 
 # Where an emulator is not like DynamoDB; what is asserted is DynamoDB's documentation, and what ScyllaDB's own contract
 # tests say of it: https://github.com/scylladb/scylladb/tree/master/test/alternator
@@ -34,17 +34,6 @@ ERRS = {
         "test_taking_away_from_what_is_not_there_makes_no_item",
     },
 }
-
-
-@pytest.fixture(params=WORLDS)
-def world(request):
-    with entered(request, ERRS) as made:
-        yield made
-
-
-@pytest.fixture
-def table(world):
-    return world.table()
 
 
 # --- values ---------------------------------------------------------------------------------------

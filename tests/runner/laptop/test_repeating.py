@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from runner.outcome import Ended, Halted
 
 from chalicelib import wire
 from chalicelib.errors import BadInput
 from chalicelib.graph import Base
 from chalicelib.model import RunState, Step, StepResult, StepStatus
 from runner.laptop.repeating import compared, opening, recorded
-from runner.run import Ended, Halted
 from runner.stopping import Why
 from tests.installation import NOW, event, job, run
 

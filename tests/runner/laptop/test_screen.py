@@ -3,12 +3,13 @@
 import io
 from datetime import UTC, datetime
 
+from runner.outcome import Ended
+
 from chalicelib.model import Run, RunState, StepResult, StepStatus
 from runner import capping
 from runner.laptop.machine import Done
 from runner.laptop.running import tell
 from runner.laptop.screen import Endless, Screen, summary
-from runner.run import Ended
 from tests.installation import job
 
 

@@ -17,6 +17,7 @@ from tests.hooks import REPOSITORY, SECRET, SECRET_NAME, commit, compiled, heade
 from tests.installation import NOW
 
 GONE = "0" * 40
+OTHER = "2pisoftware/other"
 TOKEN_NAME = "token-test"
 SECRETS = {SECRET_NAME: SECRET, TOKEN_NAME: TOKEN}
 
@@ -25,6 +26,15 @@ def put_secrets(edge):
     for name, value in SECRETS.items():
         edge.client("ssm").put_parameter(Name=f"{edge.settings.secrets_prefix}{name}", Value=value, Type="SecureString")
     edge.secrets._kept.clear()
+
+
+def reasons(looked):
+    return {one.repository: one.reason for one in looked}
+
+
+def of(path_part, trouble):
+    """Trouble with those addresses only that have a part in them."""
+    return lambda path: trouble if path_part in path else None
 
 
 class Clock:

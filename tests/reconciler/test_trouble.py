@@ -9,48 +9,7 @@ from chalicelib.forges.calls import MOST_BYTES, MOST_PAGES
 from chalicelib.model import EventKind
 from tests.forge_stand_ins import BitbucketStandIn, GitHubStandIn, Trouble, sha
 from tests.hooks import REPOSITORY, pipeline
-from tests.installation import installation
-from tests.reconciling import ANY, TOKEN_NAME, World, happened, put_secrets
-
-OTHER = "2pisoftware/other"
-
-
-@pytest.fixture
-def edge(monkeypatch):
-    with installation(monkeypatch) as made:
-        put_secrets(made)
-        yield made
-
-
-@pytest.fixture(params=[GitHubStandIn, BitbucketStandIn], ids=["github", "bitbucket"])
-def world(request, edge):
-    with request.param() as forge:
-        yield World(edge, forge)
-
-
-@pytest.fixture
-def github(edge):
-    with GitHubStandIn() as forge:
-        yield World(edge, forge)
-
-
-@pytest.fixture
-def two(edge):
-    """Two repositories at one forge."""
-    with GitHubStandIn() as forge:
-        forge.repository(OTHER).branches["develop"] = sha("other")
-        names = (OTHER, REPOSITORY)
-        rules = [pipeline(name.partition("/")[2], repository=f"github.com/{name}", triggers=ANY) for name in names]
-        yield World(edge, forge, *rules)
-
-
-def reasons(looked):
-    return {one.repository: one.reason for one in looked}
-
-
-def of(path_part, trouble):
-    return lambda path: trouble if path_part in path else None
-
+from tests.reconciler.world import OTHER, TOKEN_NAME, World, happened, of, reasons
 
 # --- pages ----------------------------------------------------------------------------------------
 

@@ -6,22 +6,9 @@ import pytest
 
 from chalicelib.model import EventKind, Origin
 from tests.forge_stand_ins import BitbucketStandIn, GitHubStandIn, sha
-from tests.installation import NOW, SETTINGS, installation
-from tests.reconciling import SECRETS, World, happened, put_secrets
+from tests.installation import NOW, SETTINGS
+from tests.reconciler.world import SECRETS, World, happened
 from tests.sim.edges.cloud import MemoryCloud
-
-
-@pytest.fixture
-def edge(monkeypatch):
-    with installation(monkeypatch) as made:
-        put_secrets(made)
-        yield made
-
-
-@pytest.fixture(params=[GitHubStandIn, BitbucketStandIn], ids=["github", "bitbucket"])
-def world(request, edge):
-    with request.param() as forge:
-        yield World(edge, forge)
 
 
 @pytest.fixture(params=[GitHubStandIn, BitbucketStandIn], ids=["github", "bitbucket"])
@@ -32,12 +19,6 @@ def quick_world(request):
         cloud.put_secret(name, value)
     with request.param() as forge:
         yield World(cloud.edge(), forge)
-
-
-@pytest.fixture
-def github(edge):
-    with GitHubStandIn() as forge:
-        yield World(edge, forge)
 
 
 # --- the first look -------------------------------------------------------------------------------
