@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import asking, beanstalk, wishes
+from chalicelib import asking, beanstalk, creating, wishes
 from chalicelib.edge import Edge
 from chalicelib.environment import Answer, Call, Seen
 from chalicelib.errors import Outrun
@@ -220,15 +220,23 @@ def _update(record: Deployment, store: Store, client: ElasticBeanstalkClient, cl
     if record.intended_at is None or clock() - record.intended_at > CALL_WITHIN:
         return record
     try:
-        client.update_environment(
-            ApplicationName=record.application,
-            EnvironmentName=record.environment,
-            VersionLabel=beanstalk.wanted(record),
-        )
+        if record.creates:
+            client.create_environment(
+                ApplicationName=record.application,
+                EnvironmentName=record.environment,
+                TemplateName=record.template or "",
+                VersionLabel=record.label,
+            )
+        else:
+            client.update_environment(
+                ApplicationName=record.application,
+                EnvironmentName=record.environment,
+                VersionLabel=beanstalk.wanted(record),
+            )
     except ClientError as error:
         return _not_updated(record, store, error, clock)
     except BotoCoreError as error:
-        log.warning("no answer to UpdateEnvironment", extra={"deployment": record.id, "error": str(error)})
+        log.warning("no answer to the call", extra={"deployment": record.id, "error": str(error)})
         return record
     return _rewrite_intent(record, store, lambda current: beanstalk.answered(current, clock()))
 
@@ -247,12 +255,17 @@ def _abort(record: Deployment, client: ElasticBeanstalkClient, clock: Clock) -> 
 def _not_updated(record: Deployment, store: Store, error: ClientError, clock: Clock) -> Deployment:
     if _is_unclear(error):
         # It may have begun: the next look tells, not the answer.
-        log.warning("unclear answer to UpdateEnvironment", extra={"deployment": record.id, "error": str(error)})
+        log.warning("unclear answer to the call", extra={"deployment": record.id, "error": str(error)})
         return record
     reason = _sentence(error)
-    if _is_throttled(error) or _is_not_ready(error):
+    if record.creates and creating.is_no_template(reason):
+        reason = creating.no_template(record.template or "", record.application, record.region)
+    taken = record.creates and creating.is_taken(reason)
+    if _is_throttled(error) or _is_not_ready(error) or taken:
         return _rewrite_intent(record, store, lambda current: beanstalk.refused(current, reason, clock()))
     denied = _is_denied(error)
+    if record.creates and denied:
+        reason += creating.NEEDS_RIGHTS
     return _rewrite_intent(record, store, lambda current: beanstalk.failed(current, reason, clock(), ours=denied))
 
 

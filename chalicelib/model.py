@@ -522,6 +522,8 @@ class Deployment:
         probe_within_s: how long it may take to, once the environment is Ready and well.
         unseen: how many looks at Elastic Beanstalk in a row were refused or not answered.
         built_from: what the image stands on, by digest, where Elastic Beanstalk builds it itself.
+        template: the saved configuration from which the environment is created, should it not be there; `creates`:
+            that is what was called, or is to be.
     """
 
     id: str
@@ -572,6 +574,8 @@ class Deployment:
     refused_by: str | None = None
     asked: Mapping[str, str] = field(default_factory=dict)
     asking_at: datetime | None = None
+    template: str | None = None
+    creates: bool = False
 
 
 @dataclass(frozen=True)

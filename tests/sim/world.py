@@ -8,7 +8,6 @@ from random import Random
 from types import SimpleNamespace
 
 from botocore.exceptions import BotoCoreError, ClientError
-from runner.tools import Tools
 
 from chalicelib.errors import MailDelayed, TauError
 from chalicelib.firing import fire
@@ -17,6 +16,7 @@ from chalicelib.settings import Settings
 from chalicelib.ticker import tick
 from runner.agent import Agent
 from runner.helping import Helper
+from runner.tools import Tools
 from tests.sim.actions import Actions
 from tests.sim.edges.cloud import MemoryCloud
 from tests.sim.edges.eb_fates import Fates
