@@ -42,19 +42,22 @@ def _check_end(item, fates, *, lost):
     """
     label, state, reason = item["label"], item["state"], item.get("reason") or ""
     fate = fates(label).what
-    what = fate if (fate, label) in fates.met else GOOD
+    # That one counts what was denied; it is red as soon as it runs.
+    what = fate if (fate, label) in fates.met or fate == NO_WAY_BACK else GOOD
     # Who waits behind one that does not end waits for its own time.
     in_line = "another deployment" in reason
     # What is denied may be the way to this version, or away from the one that runs.
     denied = "AWS does not let Tau" in reason and (
         what == Fault.DENY or any(one == NO_WAY_BACK for one, _ in fates.met)
     )
+    # What ran before was red itself by then, and no other was ever live.
+    nowhere = "No earlier version is known to be well" in reason and what in _UNDONE | {RED_LATER, NO_WAY_BACK}
     sick_before = item.get("previous_health") in {"Yellow", "Red"}
     good = {
         "live": what not in _UNDONE | _NEVER_DEPLOYED | _LOST | {NO_WAY_BACK} or (what == Fault.YELLOW and sick_before),
         "rolled_back": what in _UNDONE | {RED_LATER} or "stopped_by" in item,
         "rollback_failed": lost or what == NO_WAY_BACK or fates(item.get("back_to") or label).what == RED_LATER,
-        "failed": lost or in_line or denied or what in _NEVER_DEPLOYED,
+        "failed": lost or in_line or denied or nowhere or what in _NEVER_DEPLOYED,
     }
     if not good.get(state, True):
         raise Broken(f"{item['id']} is {state}, and {label} met {what}: {reason}")
@@ -79,6 +82,10 @@ def _check_environment(world, name, deployments):
     if last and last["state"] == "rollback_failed":
         if environment.label not in {last["label"], last["back_to"]}:
             raise Broken(f"{name} runs {environment.label}, and the last one to it was {last['label']}")
+        return
+    if last and last["state"] == "failed" and "so it stays" in last["reason"]:
+        if environment.label != last["label"]:
+            raise Broken(f"{name} runs {environment.label}, and {last['label']} was to stay")
         return
     left = world.cloud.table.items.get(("live", f"ap-southeast-2/{name}"), {"label": "v0"})["label"]
     if environment.label != left:
