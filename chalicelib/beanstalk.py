@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chalicelib import rollback, wishes
+from chalicelib import creating, rollback, wishes
 from chalicelib.environment import (
     CLOCKS_DIFFER,
     LONGEST_PAUSE,
@@ -47,13 +47,13 @@ def advance(record: Deployment, seen: Seen, now: datetime) -> Next:
 
 
 def answered(record: Deployment, now: datetime) -> Deployment:
-    """UpdateEnvironment was accepted."""
+    """The call was accepted."""
     moved = _enter(record, DeploymentState.VERIFYING, now) if record.state is DeploymentState.UPDATING else record
     return _due(replace(moved, called=True), now)
 
 
 def refused(record: Deployment, reason: str, now: datetime) -> Deployment:
-    """UpdateEnvironment was refused for now, surely without effect: wait again, under the deadline that runs."""
+    """The call was refused for now, surely without effect: wait again, under the deadline that runs."""
     if record.state is DeploymentState.ROLLING_BACK:
         return _due(replace(record, called=False, undoing=False, reason=reason), now)
     again = replace(record, state=DeploymentState.WAITING_READY, called=False, ready_at=None, well_at=None)
@@ -145,9 +145,9 @@ def brought_back(job: Job) -> tuple[str, str] | None:
 def _look(record: Deployment, seen: Seen, now: datetime) -> Next:
     if record.state is DeploymentState.ROLLING_BACK:
         return rollback.go_on(record, seen, now)
-    gone = _gone(record, seen)
-    if gone:
-        return _fail(record, gone), None
+    ended_or_made = creating.look(record, seen, now) if creating.concerns(record, seen) else _gone(record, seen)
+    if ended_or_made:
+        return ended_or_made
     match record.state:
         case DeploymentState.PREPARED:
             return _prepared(record, seen, now)
@@ -281,22 +281,16 @@ def _may_arrive(record: Deployment, now: datetime) -> bool:
     return any(at is not None and now - at < LOST_AFTER for at in calls)
 
 
-def missing(environment: str, application: str, region: str) -> str:
-    """What somebody reads who deploys to an environment that is not there."""
-    return (
-        f"there is no environment {environment} of the application {application} in {region}: "
-        "create it there, or correct deploy_eb in ci.yml"
-    )
-
-
-def _gone(record: Deployment, seen: Seen) -> str | None:
+def _gone(record: Deployment, seen: Seen) -> Next | None:
     if not seen.missing and seen.status not in {"Terminating", "Terminated"}:
         return None
     if record.intended_at:
-        return f"{record.environment} was terminated while {record.label} was on its way to it"
-    if seen.missing:
-        return missing(record.environment, record.application, record.region)
-    return f"{record.environment} is being terminated: nothing was deployed"
+        reason = f"{record.environment} was terminated while {record.label} was on its way to it"
+    elif seen.missing:
+        reason = creating.missing(record.environment, record.application, record.region)
+    else:
+        reason = f"{record.environment} is being terminated: nothing was deployed"
+    return _fail(record, reason), None
 
 
 def _despite(record: Deployment, seen: Seen) -> str | None:
@@ -312,6 +306,8 @@ def _waited(record: Deployment) -> str:
 
 def _too_late(record: Deployment, seen: Seen, now: datetime) -> str:
     label, environment = wanted(record), record.environment
+    if never_made := creating.too_late(record):
+        return _waited(record) + never_made
     match record.state:
         case DeploymentState.PREPARED:
             what = f" for Elastic Beanstalk to process {label}: it is {seen.version_status or 'not known there'}"

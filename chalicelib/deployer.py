@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import asking, beanstalk, wishes
+from chalicelib import asking, beanstalk, creating, wishes
 from chalicelib.edge import Edge
 from chalicelib.environment import Answer, Call, Seen
 from chalicelib.errors import LockBusy, Outrun
 from chalicelib.leaving import left_for_the_next_tick
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, WaitingFor
-from chalicelib.probing import Ask, ask, ask_all
+from chalicelib.probing import Ask, ask_all
 from chalicelib.seeing import CannotLook, look
 from chalicelib.store import Store
 from chalicelib.verifying import wanted
@@ -41,14 +41,14 @@ def to_the_millisecond(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def advance_deployments(ids: Sequence[str], *, edge: Edge, now: datetime, probe: Ask = ask) -> None:
+def advance_deployments(ids: Sequence[str], *, edge: Edge, now: datetime, probe: Ask | None = None) -> None:
     """Advance deployments that were found due; at its end an environment is free and its run awake.
 
     One that fails does not keep the others waiting.
 
     Args:
         now: when they were found due. That may lie a while back: what is written and called has its own time.
-        probe: asks at the address that a deployment names.
+        probe: asks at the address that a deployment names; None = as the edge does.
     """
     by_region: dict[str, deque[Deployment]] = defaultdict(deque)
     for record in edge.store.read_deployments(ids) if ids else ():
@@ -64,7 +64,7 @@ def advance_deployments(ids: Sequence[str], *, edge: Edge, now: datetime, probe:
         with left_for_the_next_tick("region", region):
             client = edge.client("elasticbeanstalk", region)
             while waiting:
-                _advance_some(waiting, client, edge, probe)
+                _advance_some(waiting, client, edge, probe or edge.probe)
 
 
 def conclude(deployment_id: str, edge: Edge) -> None:
@@ -262,15 +262,23 @@ def _update(record: Deployment, store: Store, client: ElasticBeanstalkClient, cl
     if record.intended_at is None or clock() - record.intended_at > CALL_WITHIN:
         return record
     try:
-        client.update_environment(
-            ApplicationName=record.application,
-            EnvironmentName=record.environment,
-            VersionLabel=wanted(record),
-        )
+        if record.creates:
+            client.create_environment(
+                ApplicationName=record.application,
+                EnvironmentName=record.environment,
+                TemplateName=record.template or "",
+                VersionLabel=record.label,
+            )
+        else:
+            client.update_environment(
+                ApplicationName=record.application,
+                EnvironmentName=record.environment,
+                VersionLabel=wanted(record),
+            )
     except ClientError as error:
         return _not_updated(record, store, error, clock)
     except BotoCoreError as error:
-        log.warning("no answer to UpdateEnvironment", extra={"deployment": record.id, "error": str(error)})
+        log.warning("no answer to the call", extra={"deployment": record.id, "error": str(error)})
         return record
     return _rewrite_intent(record, store, lambda current: beanstalk.answered(current, clock()))
 
@@ -289,12 +297,17 @@ def _abort(record: Deployment, client: ElasticBeanstalkClient, clock: Clock) -> 
 def _not_updated(record: Deployment, store: Store, error: ClientError, clock: Clock) -> Deployment:
     if _is_unclear(error):
         # It may have begun: the next look tells, not the answer.
-        log.warning("unclear answer to UpdateEnvironment", extra={"deployment": record.id, "error": str(error)})
+        log.warning("unclear answer to the call", extra={"deployment": record.id, "error": str(error)})
         return record
     reason = _sentence(error)
-    if _is_throttled(error) or _is_not_ready(error):
+    if record.creates and creating.is_no_template(reason):
+        reason = creating.no_template(record.template or "", record.application, record.region)
+    taken = record.creates and creating.is_taken(reason)
+    if _is_throttled(error) or _is_not_ready(error) or taken:
         return _rewrite_intent(record, store, lambda current: beanstalk.refused(current, reason, clock()))
     denied = _is_denied(error)
+    if record.creates and denied:
+        reason += creating.NEEDS_RIGHTS
     return _rewrite_intent(record, store, lambda current: beanstalk.failed(current, reason, clock(), ours=denied))
 
 

@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 
 from chalicelib.clock import Clock, steady
+from chalicelib.environment import Answer
 from chalicelib.model import Deployment, Result
 from chalicelib.objects import Objects
 from chalicelib.queue import Queue
@@ -52,6 +53,13 @@ def by_mail_asked(edge: Edge, deployment: Deployment, address: str) -> str:
     return send(edge.client("sesv2"), edge.settings.sender, render(deployment, to=address))
 
 
+def by_http(deployment: Deployment) -> Answer:
+    """Probed by a GET."""
+    from chalicelib.probing import ask  # noqa: PLC0415 - as above
+
+    return ask(deployment)
+
+
 @dataclass(frozen=True)
 class Edge:
     """What an installation is made of at AWS.
@@ -61,6 +69,7 @@ class Edge:
         now: the time of day as AWS has it, UTC: what goes into records.
         post: `post(edge, result, address)` tells somebody of an end; returns the message's id.
         ask: `ask(edge, deployment, address)` asks somebody for his approval; returns the message's id.
+        probe: `probe(deployment)` asks at the address that it names.
     """
 
     settings: Settings
@@ -72,6 +81,7 @@ class Edge:
     now: Callable[[], datetime]
     post: Callable[[Edge, Result, str], str] = by_mail
     ask: Callable[[Edge, Deployment, str], str] = by_mail_asked
+    probe: Callable[[Deployment], Answer] = by_http
 
     @cached_property
     def objects(self) -> Objects:

@@ -33,6 +33,7 @@ class Call(StrEnum):
     """What is asked of an environment: by whoever won the conditional write, and nobody else."""
 
     UPDATE = "update_environment"
+    CREATE = "create_environment"
     ROLL_BACK = "roll_back"
     ABORT = "abort_environment_update"
 

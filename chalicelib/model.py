@@ -528,6 +528,8 @@ class Deployment:
             says, and for less where it is sick.
         hold_s: how long it has to stay so; `well_at` is since when it is.
         answered: whether the version that ran before answered at the probe, `answered_label`; None = it was not asked.
+        template: the saved configuration from which the environment is created, should it not be there; `creates`:
+            that is what was called, or is to be.
     """
 
     id: str
@@ -584,6 +586,8 @@ class Deployment:
     well_at: datetime | None = None
     answered_label: str | None = None
     answered: bool | None = None
+    template: str | None = None
+    creates: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from chalicelib.creating import STAYS
 from chalicelib.environment import BAD, LOST_AFTER, Call, Seen, rank
 from chalicelib.model import Deployment, DeploymentState
 from chalicelib.verifying import judged
@@ -23,7 +24,7 @@ def begin(record: Deployment, seen: Seen, reason: str, now: datetime) -> Next:
     went_back = seen.ready and seen.label == record.previous_label != record.label
     target = record.previous_label if went_back else target_of(record)
     if target is None or not record.rolls_back:
-        nowhere = "" if target else ". No earlier version is known to be well, so it stays"
+        nowhere = "" if target else STAYS if record.creates else ". No earlier version is known to be well, so it stays"
         return replace(record, state=DeploymentState.FAILED, reason=f"{reason}{nowhere}"), None
     back = replace(
         record,
@@ -42,6 +43,8 @@ def begin(record: Deployment, seen: Seen, reason: str, now: datetime) -> Next:
 
 def target_of(record: Deployment) -> str | None:
     """The version that was live and well here last; without one, what ran before, unless it was sick too."""
+    if record.creates:
+        return None  # what was live in another environment of that name says nothing about this one
     if record.good_label and record.good_label != record.label:
         return record.good_label
     sick = (rank(record.previous_health) or 0) >= BAD

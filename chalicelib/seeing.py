@@ -88,7 +88,7 @@ def _found(
 
 def _seen(environment: Described | None, version: str | None, events: Iterable[Described]) -> Seen:
     if environment is None:
-        return Seen(missing=True)
+        return Seen(missing=True, version_status=version, notices=_notices(events))
     address = environment.get("CNAME") or environment.get("EndpointURL")
     return Seen(
         status=environment.get("Status"),

@@ -72,7 +72,7 @@ def stopped(record: Deployment, moved: Deployment, call: Call | None, seen: Seen
     """
     if not record.stopped_by or record.state is DeploymentState.ROLLING_BACK:
         return moved, call
-    if call is Call.UPDATE:
+    if call in {Call.UPDATE, Call.CREATE}:
         # The call was never made, or is lost; nobody makes it again.
         return replace(record, state=DeploymentState.CANCELLED, reason=_nothing(record, _cancelled_by(record))), None
     ours = not seen.ready or seen.label == record.label

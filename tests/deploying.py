@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 from chalicelib.deployer import advance_deployments, drive
+from chalicelib.edge import by_http
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Message
 from chalicelib.seeing import look
 from tests.fake_beanstalk import FakeBeanstalk
@@ -119,7 +120,11 @@ class World:
 
     def edge(self, client=None):
         return SimpleNamespace(
-            store=self.store, queue=self.queue, client=lambda *_: client or self.beanstalk, now=self.clock
+            store=self.store,
+            queue=self.queue,
+            client=lambda *_: client or self.beanstalk,
+            now=self.clock,
+            probe=by_http,
         )
 
     def tick(self, deployment_id="01RUN.3"):

@@ -121,7 +121,7 @@ def test_it_goes_live_with_one_update(looks):
 FAILS = {
     "no environment": (
         0,
-        "there is no environment crm-production of the application crm in ap-southeast-2",
+        "--region ap-southeast-2 --application-name crm --environment-name crm-production --template-name TEMPLATE`",
         [(0, Seen(missing=True))],
     ),
     "terminating": (0, "is being terminated: nothing was deployed", [(0, replace(OLD, status="Terminating"))]),

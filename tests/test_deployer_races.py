@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from chalicelib.deployer import advance_deployments
+from chalicelib.edge import by_http
 from chalicelib.model import DeploymentState
 from tests.deploying import World, deployment
 
@@ -98,7 +99,7 @@ def simulate(seed):
     baton = Baton(seed, world.clock)
     store, queue = Through(world.store, baton), Through(world.queue, baton)
     client = Through(world.beanstalk, baton)
-    edge = SimpleNamespace(store=store, queue=queue, client=lambda *_: client, now=world.clock)
+    edge = SimpleNamespace(store=store, queue=queue, client=lambda *_: client, now=world.clock, probe=by_http)
 
     def done():
         return world.store.deployments["01RUN.3"].due_at is None

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PURE = (
     *("model", "errors", "wire", "config", "plan", "matching", "answering", "pinning", "schedules", "starts", "when"),
     *("fit", "globs", "graph", "releases"),
-    *("beanstalk", "environment", "rollback", "verifying", "wishes", "providers", "reports"),
+    *("beanstalk", "creating", "environment", "rollback", "verifying", "wishes", "providers", "reports"),
 )
 # Where boto3 is: the edge to AWS.
 EDGE = ("edge", "lives", "store", "records", "queue", "mail", "secrets", "objects", "deployer", "seeing")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from infra.local.eb_background import Background, Stopping, Work
-from infra.local.eb_faults import OF_UPDATES, Fault, Faults
+from infra.local.eb_faults import OF_LAUNCHES, OF_UPDATES, Fault, Faults
 from infra.local.eb_hosts import Hosts
 from infra.local.eb_instances import Change, Instances, Options
 from infra.local.eb_state import Environment, Records, Severity, Status
@@ -66,8 +66,11 @@ class Deployer:
 
     def _launch(self, change: Change) -> None:
         self._tell(change, Severity.INFO, "createEnvironment is starting.")
+        order = self._faults.take([change.environment.name], OF_LAUNCHES)
         change.work.pause(self._step_s)
         self._tell(change, Severity.INFO, "Waiting for EC2 instances to launch. This may take a few minutes.")
+        if order:
+            self._ordered(order.fault, change)
         if self._instances.deployed(change):
             name = change.environment.name
             self._end(change, Severity.INFO, f"Successfully launched environment: {name}")

@@ -21,6 +21,7 @@ from infra.local.eb_state import (
     must_be,
     new_id,
 )
+from infra.local.eb_templates import settings_after
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]")
 SEVERITIES = list(Severity)
@@ -37,11 +38,9 @@ class EnvironmentOperations:
 
     def create_environment(self, params: Params, request: str) -> Params:
         name, application = self._new_name(params), params["ApplicationName"]
-        stack = params.get("SolutionStackName", STACK)
-        if "Docker" not in stack:
-            raise Refused("InvalidParameterValue", f"No Solution Stack named '{stack}' found.")
         with self._records.lock:
             self._records.application(application)
+            stack, options = self._platform(application, params)
             target = self._target(application, params)
             if any(one.name == name for one in self._records.living()):
                 raise Refused("InvalidParameterValue", f"Environment {name} already exists.")
@@ -65,14 +64,14 @@ class EnvironmentOperations:
                 deployments=1 if target else 0,
             )
             self._records.environments[environment_id] = environment
-            self._deployer.launch(environment, _options({}, params), request)
+            self._deployer.launch(environment, settings_after(options, params), request)
         return self._describe(environment)
 
     def update_environment(self, params: Params, request: str) -> Params:
         with self._records.lock:
             before = self._records.environment(params)
             target = self._target(before.application, params)
-            options = _options(before.options, params)
+            options = settings_after(before.options, params)
             if target is None and options != before.options and before.live:
                 target = before.live.label
             changed = self._records.ready(
@@ -137,27 +136,22 @@ class EnvironmentOperations:
         some, token = page(found, params)
         return {"Events": [_describe_event(event) for event in some], "NextToken": token}
 
-    def describe_configuration_settings(self, params: Params, _: str) -> Params:
-        environment = self._records.environment(params)
-        options = [
-            {"Namespace": space, "OptionName": name, "Value": value}
-            for (space, name), value in sorted(environment.options.items())
-        ]
-        settings = {
-            "SolutionStackName": environment.stack,
-            "ApplicationName": environment.application,
-            "Description": environment.description,
-            "EnvironmentName": environment.name,
-            "DeploymentStatus": "pending" if environment.busy else "deployed",
-            "DateCreated": environment.created_at,
-            "DateUpdated": environment.updated_at,
-            "OptionSettings": options,
-        }
-        return {"ConfigurationSettings": [settings]}
-
     def check_dns_availability(self, params: Params, _: str) -> Params:
         prefix = params["CNAMEPrefix"]
         return {"Available": self._is_free(prefix), "FullyQualifiedCNAME": self._cname(prefix)}
+
+    def _platform(self, application: str, params: Params) -> tuple[str, Mapping[tuple[str, str], str]]:
+        """The platform, and the settings that it begins with."""
+        if name := params.get("TemplateName"):
+            if params.get("SolutionStackName"):
+                text = "You cannot specify both TemplateName and SolutionStackName."
+                raise Refused("InvalidParameterCombination", text)
+            template = self._records.template(application, name)
+            return template.stack, template.options
+        stack: str = params.get("SolutionStackName", STACK)
+        if "Docker" not in stack:
+            raise Refused("InvalidParameterValue", f"No Solution Stack named '{stack}' found.")
+        return stack, {}
 
     def _again(self, params: Params) -> Environment:
         """The environment as it begins to bring up once more what runs there."""
@@ -218,17 +212,6 @@ class EnvironmentOperations:
                 f"arn:aws:elasticbeanstalk:{self._region}:{self._account}:environment/{application}/{name}"
             ),
         }
-
-
-def _options(before: Mapping[tuple[str, str], str], params: Params) -> dict[tuple[str, str], str]:
-    """An environment's settings after a request."""
-    removed = {(one.get("Namespace", ""), one.get("OptionName", "")) for one in params.get("OptionsToRemove", [])}
-    kept = {key: value for key, value in before.items() if key not in removed}
-    new = {
-        (one.get("Namespace", ""), one.get("OptionName", "")): one.get("Value", "")
-        for one in params.get("OptionSettings", [])
-    }
-    return {**kept, **new}
 
 
 def _is_wanted(environment: Environment, params: Params) -> bool:

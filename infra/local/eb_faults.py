@@ -71,6 +71,8 @@ OPERATIONS: Mapping[Fault, str] = {
 """The operation that meets a fault where the order names none; a throttle then meets all."""
 OF_PROCESSING = frozenset({Fault.CANNOT_PROCESS, Fault.NEVER_PROCESS})
 OF_UPDATES = frozenset({Fault.STUCK, Fault.STUCK_FOR_GOOD, Fault.SILENT_ROLLBACK, Fault.TERMINATE})
+OF_LAUNCHES = frozenset({Fault.STUCK_FOR_GOOD})
+"""What a new environment meets: it is Launching for good, and cannot be aborted."""
 HEALTHS: Mapping[Fault, Health] = {
     Fault.YELLOW: Health.WARNING,
     Fault.RED: Health.SEVERE,

@@ -97,6 +97,19 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Template:
+    """A saved configuration: what an environment can be made from; `options` by (namespace, name)."""
+
+    application: str
+    name: str
+    description: str | None
+    stack: str
+    options: Mapping[tuple[str, str], str]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
 class Deployed:
     """The version that answers, and since when."""
 
@@ -205,6 +218,7 @@ class Records:
         self.applications: dict[str, Application] = {}
         self.versions: dict[tuple[str, str], Version] = {}
         self.environments: dict[str, Environment] = {}
+        self.templates: dict[tuple[str, str], Template] = {}
         self.events: list[Event] = []
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -227,6 +241,12 @@ class Records:
         if (application, label) not in self.versions:
             raise Refused("InvalidParameterValue", f"No Application Version named '{label}' found.")
         return self.versions[application, label]
+
+    def template(self, application: str, name: str) -> Template:
+        self.application(application)
+        if (application, name) not in self.templates:
+            raise Refused("InvalidParameterValue", f"No Configuration Template named '{application}/{name}' found.")
+        return self.templates[application, name]
 
     def environment(self, params: Mapping[str, Any]) -> Environment:
         """The environment that a request names by id, by name, or both; a terminated one is gone.

@@ -97,8 +97,9 @@ class VersionOperations:
             for one in living:
                 self._deployer.terminate(self._records.change(one.id, status=Status.TERMINATING), request)
             del self._records.applications[name]
-            for key in [key for key in self._records.versions if key[0] == name]:
-                del self._records.versions[key]
+            for of_application in (self._records.versions, self._records.templates):
+                for key in [key for key in of_application if key[0] == name]:
+                    del of_application[key]
             self._records.tell(Severity.INFO, "The application has been deleted successfully.", name, request=request)
         return {}
 
@@ -252,7 +253,7 @@ class VersionOperations:
             "DateCreated": application.created_at,
             "DateUpdated": application.updated_at,
             "Versions": [version.label for version in newest if version.application == name],
-            "ConfigurationTemplates": [],
+            "ConfigurationTemplates": [of for application, of in self._records.templates if application == name],
         }
 
     def _describe_version(self, version: Version) -> Params:

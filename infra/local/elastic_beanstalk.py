@@ -30,6 +30,7 @@ from infra.local.eb_platforms import PlatformOperations
 from infra.local.eb_protocol import Params, Protocol, Refused, Request
 from infra.local.eb_proxy import Server
 from infra.local.eb_state import Records
+from infra.local.eb_templates import TemplateOperations
 from infra.local.eb_versions import VersionOperations, storage
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class ElasticBeanstalk:
         self._operations = (
             VersionOperations(records, deployer, instances, s3_client, time, faults, step_s, account),
             EnvironmentOperations(records, deployer, region, account),
+            TemplateOperations(records),
             HealthOperations(records),
             LogOperations(records, hosts, self._containers, s3_client, time, step_s, bucket),
             PlatformOperations(region),
@@ -161,6 +163,8 @@ class ElasticBeanstalk:
     def _concerned(self, request: Request) -> set[str]:
         """The environments that a request is about: those that it names, else all of its application."""
         params = request.params
+        if request.operation == "CreateEnvironment":
+            return {params.get("EnvironmentName", "")}
         named = {one for key in _ENVIRONMENTS for one in _listed(params.get(key))}
         with self._records.lock:
             return {

@@ -17,14 +17,14 @@ from annotated_types import MaxLen, MinLen
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AfterValidator
 
-from chalicelib import beanstalk
+from chalicelib.creating import missing
 from chalicelib.environment import Notice, since
 from chalicelib.errors import NeedsAttention, Outrun, Recalled, StepErrored, StepFailed
 from chalicelib.fit import Sink, fit
 from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import span
 from chalicelib.seeing import notices_of
-from runner import bundling, eb_logs
+from runner import bundling, eb_logs, templates
 from runner.bundle.making import Bundle
 from runner.bundle.placeholders import Image
 from runner.context import Context, Park
@@ -97,6 +97,7 @@ class Settings(pydantic.BaseModel):
         health: which health does, how soon and for how long.
         bundle: image = the tested image is named by its digest; source = Elastic Beanstalk builds the Dockerfile anew.
         approve: whose word is needed before anything is deployed.
+        create: from which saved configuration the environment is made where there is none.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -111,6 +112,7 @@ class Settings(pydantic.BaseModel):
     health: Health | None = None
     bundle: Literal["image", "source"] = "image"
     approve: Approve | None = None
+    create: templates.Create | None = None
     image: ImageName | None = None
 
     @pydantic.field_validator("health")
@@ -191,6 +193,9 @@ def facts_of(record: Deployment) -> dict[str, str | None]:
 
 
 def _on_whose_word(record: Deployment) -> str | None:
+    if record.creates:
+        by = f", approved by {record.approved_by}" if record.approved_by else ""
+        return f"the environment was created from the saved configuration {record.template}{by}"
     if record.instead_of:
         return f"instead of {record.instead_of}, as {record.by} wanted"
     return f"approved by {record.approved_by}" if record.approved_by else None
@@ -243,6 +248,7 @@ def begin(settings: Settings, context: Context) -> Deployment:
         by=who(context),
         approvers=settings.approve.by if settings.approve else (),
         approve_within_s=settings.approve.within if settings.approve else 0,
+        template=settings.create.template if settings.create else None,
     )
     context.stopping.check()
     context.journal.intend(f"deploy {settings.environment}", label=label, must_finish=True)
@@ -269,7 +275,9 @@ def platform_of(settings: Settings, client: ElasticBeanstalkClient, region: str)
         ApplicationName=application, EnvironmentNames=[environment], IncludeDeleted=False
     )
     if not found["Environments"]:
-        raise StepFailed(beanstalk.missing(environment, application, region))
+        if settings.create is None:
+            raise StepFailed(missing(environment, application, region))
+        return templates.platform_of(settings.create.template, application, client, region)
     described = found["Environments"][0]
     return described.get("SolutionStackName") or described.get("PlatformArn") or ""
 

@@ -9,6 +9,7 @@ import tarfile
 import threading
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from urllib.error import HTTPError
 
 from chalicelib.deployer import advance_deployments
 from chalicelib.model import DEPLOYMENT_ENDS, Result, RunState, Source, Step
@@ -100,6 +101,7 @@ class World:
         self.address = self.beanstalk.start()
         self._s3, self._folder, self._number = s3, folder, 0
         self._later = []
+        self.environment = ENVIRONMENT
         self.pace = Pace(self.time)
 
     def begin(self, client):
@@ -119,7 +121,7 @@ class World:
         self.time.pass_(5 * STEP_S)
 
     def order(self, fault, **more):
-        order(self.address, ENVIRONMENT, fault=fault, **more)
+        order(self.address, self.environment, fault=fault, **more)
 
     # --- what a runner and the ticker do ----------------------------------------------------------
 
@@ -128,7 +130,7 @@ class World:
         self._number += 1
         digest = "sha256:" + f"{self._number}" * 64
         push = Action("push", passed("push", image={"name": IMAGE, "id": digest}, digests={REGISTRY: digest}))
-        said = {"application": "crm", "environment": ENVIRONMENT, "image": IMAGE, **more}
+        said = {"application": "crm", "environment": self.environment, "image": IMAGE, **more}
         deploy = SimpleNamespace(
             name="deploy_eb", said=said, NEEDS_IMAGE=False, Settings=deploy_eb.Settings, run=deploy_eb.run
         )
@@ -165,15 +167,18 @@ class World:
 
     def live(self):
         """Which version answers, by the label that its bundle was made for; None where nothing does."""
-        (found,) = self.client.describe_environments(EnvironmentNames=[ENVIRONMENT])["Environments"]
-        if found["Status"] != "Ready":
+        (found,) = self.client.describe_environments(EnvironmentNames=[self.environment])["Environments"] or [None]
+        if found is None or found["Status"] != "Ready" or "VersionLabel" not in found:
             return None
-        page = page_of(found)
+        try:
+            page = page_of(found)
+        except HTTPError:
+            return None
         return "v1" if page == "by-hand" else f"run {page.rpartition(':')[2][0]}"
 
     def asked(self, operation):
         """How many requests of an operation came, for the environment."""
-        return ask(self.address, "GET", ENVIRONMENT)["asked"].get(operation, 0)
+        return ask(self.address, "GET", self.environment)["asked"].get(operation, 0)
 
 
 class Tagged:

@@ -21,6 +21,7 @@ from chalicelib.model import DeploymentState, Source, StepStatus, WaitingFor
 from runner.actions.deploy_eb import Approve, Settings, run
 from runner.classic import Classic
 from runner.context import Aws, Context, Image, Park
+from runner.fields import Compiling
 from runner.stopping import Stopped, Stopping, Why
 from tests.deploying import deployment
 from tests.fake_beanstalk import FakeBeanstalk
@@ -749,3 +750,32 @@ def test_the_run_of_a_rollback_has_built_nothing_and_tells_of_it_all_the_same(wo
 def test_an_approval_needs_addresses_and_an_end(approve):
     with pytest.raises(ValidationError):
         Settings(application="crm", environment="crm-production", approve=approve)
+
+
+# --- an environment that is not there -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("create", [{}, {"template": "usual", "stack": "x"}, "usual", True])
+def test_what_is_created_names_a_saved_configuration_and_nothing_else(create):
+    with pytest.raises(ValidationError):
+        Settings(application="crm", environment="crm-production", create=create)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("usual", None),
+        ("{client}", None),
+        ("a/b", "cannot be a version label"),
+        ("", "expected text, got an empty one"),
+        ("{stage}", "{stage} is not known"),
+    ],
+)
+def test_its_name_is_checked_when_ci_yml_is(template, said):
+    asked = {"application": "crm", "environment": "crm-production", "create": {"template": template}}
+    compiling = Compiling(samples={"client": "erp"})
+    if said is None:
+        assert Settings.model_validate(asked, context=compiling).create.template == template
+    else:
+        with pytest.raises(ValidationError, match=said):
+            Settings.model_validate(asked, context=compiling)

@@ -37,6 +37,7 @@ class Odds:
         most: faults in one schedule; then everything works.
         stopped: of one, how often somebody stops a runner.
         elsewhere: of one, how often somebody pushes to another repository too.
+        released: of one, how often a tag or two are to go live.
         abort: of one, how often somebody takes a deployment back that comes to another state.
     """
 
@@ -49,6 +50,7 @@ class Odds:
     most: int = 6
     stopped: float = 0.25
     elsewhere: float = 0.35
+    released: float = 0.35
     abort: float = 0.06
 
 

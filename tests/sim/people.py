@@ -64,7 +64,7 @@ class People:
             back = news[0][2]  # thought better of it
             self.rewound.add(back)
             news.append((_DEVELOP, *forge.move(_DEVELOP, back)))
-        if random.random() < 0.25:
+        if random.random() < self._world.faults.odds.released:
             news += [self._release(number) for number in range(random.choice([1, 2]))]
         told = [forge.told(*one) for one in news] + self._elsewhere()
         for number, (headers, body) in enumerate(told):

@@ -23,13 +23,14 @@ SOURCES = {
 
 
 @cache
-def form(supersede, retry, cron, approve):
+def form(supersede, retry, cron, approve, probe):
     """What `tau compile` would have written.
 
     Args:
         supersede: of every pipeline.
         retry: of the script.
         approve: whether what goes live has to be approved.
+        probe: whether it has to answer.
         cron: when `nightly` is due; None = there is no such pipeline.
     """
     schedule = {"schedule": {"cron": cron, "timezone": "UTC", "ref": "develop"}}
@@ -37,16 +38,18 @@ def form(supersede, retry, cron, approve):
     return compiled(
         *nightly,
         _pipeline("app", {"push": {"names": ["develop"]}}, [_build(IMAGE), _push("branch")], supersede),
-        _pipeline("release", {"tag": {"names": ["*"]}}, [_build(IMAGE), _push("tag"), _deploy(approve)], supersede),
+        _pipeline(
+            "release", {"tag": {"names": ["*"]}}, [_build(IMAGE), _push("tag"), _deploy(approve, probe)], supersede
+        ),
         _pipeline("standing", {"image": {"names": [f"{IMAGE}:develop"]}}, [_build(STANDING)], supersede),
         _pipeline("tools", {"push": {"names": ["develop"]}}, [_build(TOOLS), _script(retry)], supersede),
     )
 
 
 @cache
-def config(supersede, retry, cron, approve):
+def config(supersede, retry, cron, approve, probe):
     """The same, read."""
-    return parse(json.loads(json.dumps(form(supersede, retry, cron, approve))))
+    return parse(json.loads(json.dumps(form(supersede, retry, cron, approve, probe))))
 
 
 def in_force(compiled_form):
@@ -73,8 +76,10 @@ def _script(retry):
     return {"action": "script", "settings": {"run": ["/opt/deploy", "live"], "image": TOOLS, "retry": retry}}
 
 
-def _deploy(approve):
-    settings = {"image": IMAGE, "application": "app", "environment": ENVIRONMENT}
+def _deploy(approve, probe):
+    settings = {"image": IMAGE, "application": "app", "environment": ENVIRONMENT, "timeout": 600}
     if approve:
         settings["approve"] = {"by": list(APPROVERS), "within": 300}
+    if probe:
+        settings["probe"] = "/health"
     return {"action": "deploy_eb", "settings": settings}

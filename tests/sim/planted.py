@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from boto3.dynamodb.conditions import Attr
 
-from chalicelib import deployer, telling, wishes
+from chalicelib import deployer, environment, telling, wishes
+from chalicelib.environment import Answer
 from chalicelib.graph import IMAGES
 from chalicelib.model import DeploymentState, RunState
 from chalicelib.records import breakers, deliveries, ends, runs
@@ -161,6 +162,25 @@ def broken_by_an_end():
     return _instead(deployer, "_settle", lambda _: settle)
 
 
+def no_word_is_a_good_word():
+    """An environment that says nothing about its health is taken for well."""
+    return _instead(environment, "_RANK", lambda old: {**old, "Grey": 0})
+
+
+def any_answer_is_good():
+    """A probe is asked, and its answer is not looked at."""
+
+    def ask_all(old):
+        return lambda *args: {name: Answer(good=True, said="") for name in old(*args)}
+
+    return _instead(deployer, "ask_all", ask_all)
+
+
+def the_codes_fault():
+    """A right that Tau lacks is taken for a version that does not do."""
+    return _instead(deployer, "_is_denied", lambda _: lambda error: False)  # noqa: ARG005
+
+
 PLANTED = {
     "acknowledged early": (acknowledged_early, "was deleted while it was"),
     "no fence": (no_fence, "moved back and forth|went from|and changed|never heard of|was begun 2 times"),
@@ -176,6 +196,9 @@ PLANTED = {
     "cancelled too late": (cancelled_too_late, "was cancelled, and .* was deployed|still held|the records say"),
     "nobody's approval": (nobodys_approval, "who was not asked"),
     "broken by an end": (broken_by_an_end, "deployment .*: KeyError"),
+    "no word is a good word": (no_word_is_a_good_word, "is live, and .* met grey"),
+    "any answer is good": (any_answer_is_good, "is live, and .* met unanswered"),
+    "the code's fault": (the_codes_fault, "failed by deny, and is not ours"),
     "redriven as nothing": (redriven_as_nothing, "there is no such run|no run"),
 }
 """Each bug, and what is said when it is found."""

@@ -20,6 +20,7 @@ from tests.installation import SETTINGS
 from tests.running import context
 from tests.sim.edges.beanstalk import MemoryBeanstalk
 from tests.sim.edges.cloud import MemoryCloud
+from tests.sim.edges.eb_fates import GOOD, Fate, Fates
 from tests.sim.edges.point import OPERATIONS, no_answer, refused, server_error, throttled
 from tests.sim.edges.table import MemoryTable
 from tests.sim.edges.worlds import PLACE, Agenda, item
@@ -184,8 +185,8 @@ def deployed(fate, *, ours):
     world = World(fate=fate)
     if ours:
         world.beanstalk = MemoryBeanstalk(world.clock, page=2)
-        fates = {"v1": "good", "v2": fate}
-        world.beanstalk.add_environment("crm-production", "crm", label="v1", fates=fates.get)
+        world.beanstalk.fates = Fates(lambda label: Fate(fate.lower() if label == "v2" else GOOD))
+        world.beanstalk.add_environment("crm-production", "crm", label="v1")
         world.beanstalk.create_application_version(
             ApplicationName="crm", VersionLabel="v2", SourceBundle={}, Process=True
         )

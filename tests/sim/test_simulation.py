@@ -10,6 +10,7 @@ import pytest
 from tests.saying import say
 from tests.sim.__main__ import search
 from tests.sim.errors import Broken
+from tests.sim.fates import SHARES
 from tests.sim.faults import Odds
 from tests.sim.planted import PLANTED
 from tests.sim.world import World
@@ -22,6 +23,9 @@ ODDS = {
     "a script is handed back": Odds(most=0, stopped=1, elsewhere=1),
     "a script goes on": Odds(kill=40, freeze=0, throttle=0, lost=0, repeat=0, slow=0, elsewhere=1),
     "cancelled too late": Odds(kill=0, freeze=0, abort=0.8),
+    "no word is a good word": Odds(released=1),
+    "any answer is good": Odds(released=1),
+    "the code's fault": Odds(released=1),
     "announced too early": Odds(kill=40, freeze=0, throttle=20, lost=0, repeat=0, slow=0, most=20),
 }
 
@@ -41,6 +45,10 @@ def test_nothing_is_lost_nothing_is_done_twice_and_nobody_is_left_guessing(reque
     assert happened["scripts begun"] > SCHEDULES / 10
     assert happened["schedules fired"] > SCHEDULES / 20
     assert happened["redriven"] > SCHEDULES / 100
+    for end in ("live", "failed", "rolled_back", "rollback_failed", "cancelled", "superseded"):
+        assert happened[f"deployment: {end}"] > SCHEDULES / 500
+    for what in SHARES:
+        assert happened[f"eb: {what}"] > SCHEDULES / 2000, what
     for said in ("stopped_by", "approved_by", "refused_by", "instead_of"):
         assert happened[f"deployment {said}"] > SCHEDULES / 1000
 

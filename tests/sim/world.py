@@ -4,7 +4,6 @@ import contextlib
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
 from random import Random
 from types import SimpleNamespace
 
@@ -20,7 +19,9 @@ from runner.helping import Helper
 from runner.tools import Tools
 from tests.sim.actions import Actions
 from tests.sim.edges.cloud import MemoryCloud
+from tests.sim.edges.eb_fates import Fates
 from tests.sim.errors import Broken, nothing_is_only_logged
+from tests.sim.fates import fate_of, probed
 from tests.sim.faults import Faults, Odds
 from tests.sim.forge import OTHER_REPOSITORY, REPOSITORY, SECRET, Forge, Workspace
 from tests.sim.invariants import Watch, all_over, check, runs_of
@@ -35,15 +36,6 @@ SETTINGS = Settings("sim", "tau-sim", "tau-sim", "tau-sim", "tau@example.com", "
 LONGEST_S = 24 * 3600.0
 """So long after the last fault something is wrong: nothing in here waits for longer."""
 _LAGGING_S = 300
-
-
-def fate_of(label):
-    """What becomes of an update to a version; one that was live once is good for ever."""
-    roll = int(sha256(label.encode()).hexdigest()[:8], 16) / 16**8
-    # What was there before Tau came, is well.
-    if label == "v0" or roll > 0.25:
-        return "good"
-    return "rolled back" if roll < 0.1 else "Red" if roll < 0.2 else "stuck"
 
 
 class Quiet:
@@ -90,7 +82,8 @@ class World:
             lag=self._lag if self.dice.random() < 0.5 else None,
         )
         self.cloud.put_secret("hook-test", SECRET)
-        self.cloud.beanstalk.add_environment(ENVIRONMENT, "app", takes_s=5 + self.random() * 30, fates=fate_of)
+        self.cloud.beanstalk.add_environment(ENVIRONMENT, "app", takes_s=5 + self.random() * 30)
+        self.cloud.beanstalk.fates = Fates(fate_of)
         self.forges = {name: Forge(name, seed) for name in (REPOSITORY, OTHER_REPOSITORY)}
         self.forge = self.forges[REPOSITORY]
         self.hosts = [self.cloud.engine() for _ in range(1 + (self.random() < 0.5))]
@@ -104,7 +97,8 @@ class World:
         self.supersede = self.dice.choice(["queued", "queued", "running", "never"])
         self.nightly = Nightly(self) if self.dice.random() < 0.12 else None
         retry, approve = self.dice.choice(["never", "never", "safe"]), self.dice.random() < 0.3
-        chosen = self.supersede, retry, CRON if self.nightly else None, approve
+        probe = self.dice.random() < 0.5
+        chosen = self.supersede, retry, CRON if self.nightly else None, approve, probe
         self.config = config(*chosen)
         for item in in_force(form(*chosen)):
             self.cloud.table._write(Put(item))
@@ -192,7 +186,7 @@ class World:
         self.scheduler.kill(process)
 
     def edge(self, pace):
-        return replace(self.cloud.edge(now=pace.now), post=self._post, ask=self._ask)
+        return replace(self.cloud.edge(now=pace.now), post=self._post, ask=self._ask, probe=partial(probed, self))
 
     def _ask(self, edge, deployment, address):
         """A mail that asks for an approval, without its text."""
@@ -264,6 +258,7 @@ class World:
         said = ("stopped_by", "approved_by", "refused_by", "instead_of")
         counted.update(f"deployment {name}" for item in deployments for name in said if name in item)
         counted.update(f"deployment: {item['state']}" for item in deployments)
+        counted.update(f"eb: {what}" for what, _ in self.cloud.beanstalk.fates.met)
         counted.update({"scripts begun": sum(self.commands.begun.values())})
         counted.update({"schedules fired": sum(item["pipeline"] == "nightly" for item in runs_of(self).values())})
         counted.update({"redriven": len(self.people.operators.redriven)})

@@ -30,6 +30,7 @@ OPERATIONS = {
     "ssm.get_parameter": "GetParameter",
     "ses.send_email": "SendEmail",
     "eb.describe_environments": "DescribeEnvironments",
+    "eb.describe_instances_health": "DescribeInstancesHealth",
     "eb.describe_application_versions": "DescribeApplicationVersions",
     "eb.describe_events": "DescribeEvents",
     "eb.create_application_version": "CreateApplicationVersion",
