@@ -61,7 +61,7 @@ def _check_end(item, fates, *, lost):
     )
     # What ran before was red itself by then, and no other was ever live.
     nowhere = "No earlier version is known to be well" in reason and what in _UNDONE | {RED_LATER, NO_WAY_BACK}
-    sick_before = item.get("previous_health") in {"Yellow", "Red"}
+    sick_before = item.get("previous_health") in {"Warning", "Severe"}
     good = {
         "live": what not in _UNDONE | _NEVER_DEPLOYED | _LOST | {NO_WAY_BACK} or (what == Fault.YELLOW and sick_before),
         "rolled_back": what in _UNDONE | {RED_LATER} or "stopped_by" in item,
@@ -75,7 +75,7 @@ def _check_end(item, fates, *, lost):
 
 
 def _check_environment(world, name, deployments):
-    """What runs is what the last good deployment says."""
+    """What runs is what the last deployment left."""
     beanstalk, met = world.cloud.beanstalk, {what for what, _ in world.cloud.beanstalk.fates.met}
     if name in beanstalk.gone:
         if Fault.TERMINATE not in met:
@@ -84,20 +84,26 @@ def _check_environment(world, name, deployments):
     environment = beanstalk.environments[name]
     called = [item for item in deployments if "intended_at" in item and not item["ours"]]
     last = max(called, key=lambda item: item["intended_at"], default=None)
-    stays = last and last["state"] == "failed" and "so it stays" in last["reason"]
     if environment.status != "Ready":
         # Nobody aborts an update that does not end where there is nothing to go back to.
-        if met.isdisjoint(_LOST) and not (stays and environment.met.what == Fault.STUCK):
+        given_up = last and _stays(last) and environment.met.what == Fault.STUCK
+        if met.isdisjoint(_LOST) and not given_up:
             raise Broken(f"{name} is {environment.status}")
-        return
+    elif environment.label not in _left_by(last, name, world.cloud.table.items):
+        raise Broken(f"{name} runs {environment.label}, and the last one to it was {last}")
+
+
+def _left_by(last, name, items):
+    """The versions of which one runs after the deployment that was the last to call."""
     if last and last["state"] == "rollback_failed":
-        if environment.label not in {last["label"], last["back_to"]}:
-            raise Broken(f"{name} runs {environment.label}, and the last one to it was {last['label']}")
-        return
-    if stays:
-        if environment.label != last["label"]:
-            raise Broken(f"{name} runs {environment.label}, and {last['label']} was to stay")
-        return
-    left = world.cloud.table.items.get(("live", f"ap-southeast-2/{name}"), {"label": "v0"})["label"]
-    if environment.label != left:
-        raise Broken(f"{name} runs {environment.label}, and the records say {left}")
+        return {last["label"], last["back_to"]}
+    if last and _stays(last):
+        return {last["label"]}
+    if last and last["state"] == "rolled_back":
+        # Where an earlier way back had failed, Elastic Beanstalk itself goes back to what that one left.
+        return {last["back_to"]}
+    return {items.get(("live", f"ap-southeast-2/{name}"), {"label": "v0"})["label"]}
+
+
+def _stays(item):
+    return item["state"] == "failed" and "so it stays" in item["reason"]
