@@ -10,7 +10,7 @@ import pytest
 from tests.proof.healthy import LEASE_S, SYSTEM, Yard, passed, say
 from tests.whole.world import world
 
-pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.apart, pytest.mark.cloud, pytest.mark.slow]
 
 RUNS = int(os.environ.get("TAU_HEALTHY", "8"))
 _KILL_EVERY_S = 4

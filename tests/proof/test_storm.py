@@ -11,7 +11,7 @@ from infra.local.sweep import left
 from tests.proof.storm import LEASE_S, SYSTEM, Coast, blown, say
 from tests.whole.world import world
 
-pytestmark = [pytest.mark.engine, pytest.mark.cloud, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.apart, pytest.mark.cloud, pytest.mark.slow]
 
 DELIVERIES = int(os.environ.get("TAU_STORM", "24"))
 _KILL_EVERY_S = 6
