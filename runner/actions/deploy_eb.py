@@ -24,7 +24,7 @@ from chalicelib.fit import Sink, fit
 from chalicelib.model import Deployment, DeploymentState, StepResult, StepStatus, WaitingFor
 from chalicelib.reports.words import span
 from chalicelib.seeing import notices_of
-from runner import bundling, eb_logs, templates
+from runner import bundling, eb_logs, eb_templates
 from runner.bundle.making import Bundle
 from runner.bundle.placeholders import Image
 from runner.context import Context, Park
@@ -112,7 +112,7 @@ class Settings(pydantic.BaseModel):
     health: Health | None = None
     bundle: Literal["image", "source"] = "image"
     approve: Approve | None = None
-    create: templates.Create | None = None
+    create: eb_templates.Create | None = None
     image: ImageName | None = None
 
     @pydantic.field_validator("health")
@@ -277,7 +277,7 @@ def platform_of(settings: Settings, client: ElasticBeanstalkClient, region: str)
     if not found["Environments"]:
         if settings.create is None:
             raise StepFailed(missing(environment, application, region))
-        return templates.platform_of(settings.create.template, application, client, region)
+        return eb_templates.platform_of(settings.create.template, application, client, region)
     described = found["Environments"][0]
     return described.get("SolutionStackName") or described.get("PlatformArn") or ""
 
