@@ -268,16 +268,18 @@ class Claimed:
 
     Args:
         lock: the run's; None = they are kept for nobody.
+
+    `folder` is the claim's, without links.
     """
 
     def __init__(self, shelf: Shelf, folder: Path, lock: str | None) -> None:
         self._shelf = shelf
-        self._folder = folder.resolve()
+        self.folder = folder.resolve()
         self._lock = lock
         self._laid: list[_Laid] = []
 
     def holds(self, into: Path) -> bool:
-        return self._lock is not None and into.resolve().is_relative_to(self._folder)
+        return self._lock is not None and into.resolve().is_relative_to(self.folder)
 
     def take(self, clone: str, into: Path) -> Note | None:
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -291,11 +293,11 @@ class Claimed:
 
     def give_back(self, below: Path | None = None) -> None:
         """All trees, or those that lie at a place or below it; of two in one another the inner first."""
-        place = (below or self._folder).resolve()
+        place = (below or self.folder).resolve()
         going = [one for one in self._laid if one.into.is_relative_to(place)]
         for one in sorted(going, key=lambda one: len(one.into.parts), reverse=True):
             self._laid.remove(one)
             self._shelf.put(one.name, one.into, one.note)
 
     def _name(self, clone: str, into: Path) -> str:
-        return f"{self._lock}\0{clone}\0{into.resolve().relative_to(self._folder)}"
+        return f"{self._lock}\0{clone}\0{into.resolve().relative_to(self.folder)}"

@@ -263,7 +263,7 @@ class Workspace:
     def ignored(self, source: Source, commit: str, rules: bytes, *, stopping: Stopping | None = None) -> frozenset[str]:
         """The files of a commit that rules as in a .gitignore name; it must have been checked out before."""
         mirror = self._mirror(source, stopping)
-        with locked(mirror, _FETCH_S), tempfile.TemporaryDirectory(dir=self._folder / "runs") as folder:
+        with locked(mirror, _FETCH_S), _aside(mirror) as folder:
             index, written = {"GIT_INDEX_FILE": f"{folder}/index"}, Path(folder) / "rules"
             written.write_bytes(rules)
             mirror.local(git.read_tree(mirror.path, commit), index)
@@ -351,7 +351,7 @@ class Workspace:
             claimed.give_back(into)
         # What lies there is another repository's: this one's files are laid over it, and no tree is like its commit.
         if claimed is None or _is_occupied(into):
-            self._write(mirror, commit, into)
+            self._write(mirror, commit, into, claimed)
             return
         try:
             self._lay_kept(mirror, commit, into, claimed)
@@ -369,17 +369,27 @@ class Workspace:
             _out_of_the_way(into)
             missing = None
         if missing is None or missing:
-            self._write(mirror, commit, into, missing)
+            self._write(mirror, commit, into, claimed, missing)
         claimed.laid(mirror.source.clone, into, commit, entries)
 
-    def _write(self, mirror: Mirror, commit: str, into: Path, names: list[str] | None = None) -> None:
+    @staticmethod
+    def _write(
+        mirror: Mirror, commit: str, into: Path, claimed: Claimed | None, names: list[str] | None = None
+    ) -> None:
         """Write a commit's files, or only those of these names, over what lies there."""
         into.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder / "runs") as folder:
+        with _aside(mirror, claimed) as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             mirror.local(git.read_tree(mirror.path, commit), index)
             stdin = b"".join(os.fsencode(name) + b"\0" for name in names or ())
             mirror.local(git.checkout_index(mirror.path, into, named=names is not None), index, stdin)
+
+
+def _aside(mirror: Mirror, claimed: Claimed | None = None) -> contextlib.AbstractContextManager[str]:
+    """A folder for an index, while the mirror is held. Of one who is killed it goes with his claim's, or by a sweep."""
+    if claimed:
+        return tempfile.TemporaryDirectory(dir=claimed.folder, prefix="index-")
+    return tempfile.TemporaryDirectory(dir=mirror.path.parent, prefix=mirror.fresh)
 
 
 def _real_folder(tree: Path, path: str) -> Path:

@@ -15,8 +15,8 @@ from runner.inventory import inventory
 from runner.retention import Known
 from runner.stopping import Stopped, Stopping, Why
 from tests.installation import NOW, event, job
-from tests.runner.trees_to_build import APP, dockerfile, nothing_runs, settings, tree
-from tests.running import context, stopping_soon, within
+from tests.runner.trees_to_build import APP, dockerfile, nothing_runs, settings, stopping_once_it_runs, tree
+from tests.running import context, within
 
 IMAGE = f"tau-test-runner-{os.getpid()}/built"
 TAG = f"{IMAGE}:r-01kaq000000000000000000001"
@@ -232,15 +232,20 @@ def test_a_build_without_end_is_ended_at_the_runs_deadline(lab, made, command):
 
 @pytest.mark.engine
 @pytest.mark.parametrize(
-    "command",
-    ["sleep 600", "trap '' TERM; sleep 601", "while true; do echo still here; sleep 0.2; done"],
+    ("command", "process"),
+    [
+        ("sleep 600", "sleep 600"),
+        # A shell becomes its last command.
+        ("trap '' TERM; sleep 601", "sleep 601"),
+        ("while true; do echo still here; sleep 0.2; done", "echo still here"),
+    ],
     ids=["silent", "deaf", "noisy"],
 )
-def test_a_build_is_ended_for_whoever_asks_and_leaves_nothing(lab, made, command):
+def test_a_build_is_ended_for_whoever_asks_and_leaves_nothing(lab, made, command, process):
     stopping = Stopping()
-    with within(10), stopping_soon(stopping, after_s=2), pytest.raises(Stopped):
+    with within(30), stopping_once_it_runs(process, stopping), pytest.raises(Stopped):
         made({"Dockerfile": dockerfile(lab, "RUN true", f"RUN {command}")}, stopping=stopping)
-    assert nothing_runs(command)
+    assert nothing_runs(process)
     assert no_container(lab)
 
 

@@ -447,6 +447,7 @@ def test_a_tree_in_which_a_runner_was_killed_as_it_wrote_is_never_taken_again(re
     process.wait()
     for child in writing:
         os.kill(child, signal.SIGKILL)
+    assert [one.name for one in (tmp_path / "work" / "runs").iterdir()] == ["killed"], "whoever reaps it reaps all"
     assert (tmp_path / "work" / "runs" / "killed" / "tree").stat().st_ino == root
     with laid(workspace, repository, "r2") as tree:
         assert tree.stat().st_ino != root
