@@ -19,7 +19,7 @@ from chalicelib.environment import (
 )
 from chalicelib.model import DEPLOYMENT_ENDS, Deployment, DeploymentState, Job, Live
 from chalicelib.reports.words import duration
-from chalicelib.verifying import asks_first, holds, judged, wanted
+from chalicelib.verifying import asks_first, has_time, judged, wanted
 
 Next = tuple[Deployment, Call | None]
 
@@ -36,7 +36,7 @@ def advance(record: Deployment, seen: Seen, now: datetime) -> Next:
         return said, None
     asked = replace(record, reason=None, unseen=0)
     moved, call = wishes.stopped(record, *_look(asked, seen, now), seen, now)
-    late = now >= moved.deadline_at and not _may_arrive(asked, now) and not holds(moved, now)
+    late = now >= moved.deadline_at and not _may_arrive(asked, now) and not has_time(moved, now)
     if moved.state not in DEPLOYMENT_ENDS and late:
         if call is None:
             moved, call = _give_up(moved, seen, now)
@@ -91,7 +91,8 @@ def in_line(record: Deployment, before: Deployment, now: datetime) -> Deployment
 
 def unseen(record: Deployment, reason: str, now: datetime) -> Deployment:
     """Elastic Beanstalk did not say how it stands: it is asked again after a pause that doubles."""
-    if now >= record.deadline_at and not _may_arrive(record, now):
+    has_time_left = _may_arrive(record, now) or has_time(record, now, LONGEST_PAUSE)
+    if now >= record.deadline_at and not has_time_left:
         return failed(record, f"{_waited(record)}: {reason}", now, ours=True)
     # It has doubled beyond the longest by then; a power that grows on is soon more than a time can hold.
     doubled = LOOK_EVERY * 2 ** min(record.unseen + 1, 4)
@@ -192,7 +193,8 @@ def _waiting_ready(record: Deployment, seen: Seen, now: datetime) -> Next:
     if record.intended_at and now >= record.deadline_at:
         return record, None
     record, asks = asks_first(record, seen)
-    if asks:
+    # At its deadline nobody is asked first any more: what the way back leads to is then held to less.
+    if asks and now < record.deadline_at:
         return record, None
     # Where none stood there for so long, what comes is newer than that.
     mark_at = newest(seen.notices) or record.mark_at or now - CLOCKS_DIFFER
@@ -282,7 +284,7 @@ def _may_arrive(record: Deployment, now: datetime) -> bool:
 
 
 def _gone(record: Deployment, seen: Seen) -> Next | None:
-    if not seen.missing and seen.status not in {"Terminating", "Terminated"}:
+    if not seen.missing and not seen.going:
         return None
     if record.intended_at:
         reason = f"{record.environment} was terminated while {record.label} was on its way to it"

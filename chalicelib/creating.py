@@ -11,13 +11,12 @@ from chalicelib.model import Deployment, DeploymentState
 
 Next = tuple[Deployment, Call | None]
 
-_GOING = frozenset({"Terminating", "Terminated"})
-_BEFORE_THE_CALL = frozenset({DeploymentState.PREPARED, DeploymentState.WAITING_READY})
+_MAY_CREATE = frozenset({DeploymentState.PREPARED, DeploymentState.WAITING_READY})
 
 
 def concerns(record: Deployment, seen: Seen) -> bool:
     """Whether the environment is to be made by this deployment, or was."""
-    return record.creates or (record.template is not None and seen.missing and record.state in _BEFORE_THE_CALL)
+    return record.creates or (record.template is not None and seen.missing and record.state in _MAY_CREATE)
 
 
 def look(record: Deployment, seen: Seen, now: datetime) -> Next | None:
@@ -33,10 +32,14 @@ def look(record: Deployment, seen: Seen, now: datetime) -> Next | None:
 
 def _there(record: Deployment, seen: Seen, now: datetime) -> Next | None:
     """It was made: by this deployment, unless it shows another version."""
-    if seen.status in _GOING:
+    if seen.going:
         return _failed(record, f"{record.environment} was terminated while it was created with {record.label}"), None
-    if seen.label not in {None, record.label}:
-        # Made by somebody a moment before: it is updated, as if it had always been there.
+    if seen.label not in {None, record.label} and record.state is DeploymentState.VERIFYING:
+        return _failed(
+            record, f"{record.environment} runs {seen.label}, not {record.label}: somebody else deployed it"
+        ), None
+    if seen.label != record.label and (seen.label or record.state is DeploymentState.WAITING_READY):
+        # Made by somebody a moment before, or while our call was refused: it is updated, as one that was there.
         waits = replace(record, state=DeploymentState.WAITING_READY, creates=False, called=False, intended_at=None)
         return waits, None
     if seen.ready and seen.label is None:
@@ -65,7 +68,7 @@ def too_late(record: Deployment) -> str | None:
     """What was waited for in vain where creation has left no trace; None where something else was."""
     if not record.creates or record.state is not DeploymentState.UPDATING:
         return None
-    return f" for {record.environment} to be created with {record.label}: it shows no trace of it"
+    return f" for {record.environment} to be created with {record.label}: it shows no trace of it, or is another's"
 
 
 STAYS = ". There is no version to go back to: the environment stays as it is"

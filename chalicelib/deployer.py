@@ -172,6 +172,8 @@ def _with_what_is_live(record: Deployment, store: Store) -> Deployment:
 
 def _before(record: Deployment, store: Store) -> str | None:
     """The version that was live and well before one that is live now."""
+    if record.creates:
+        return None  # what was live in an earlier environment of that name was never live in this one
     if record.good_label != record.label:
         return record.good_label
     # The same version again is no newer good one: the one before stays. While the lock is ours nobody writes it.
@@ -295,15 +297,16 @@ def _abort(record: Deployment, client: ElasticBeanstalkClient, clock: Clock) -> 
 
 
 def _not_updated(record: Deployment, store: Store, error: ClientError, clock: Clock) -> Deployment:
-    if _is_unclear(error):
+    reason = _sentence(error)
+    # A name that is taken may be taken by our own call, of which nobody heard.
+    taken = record.creates and creating.is_taken(reason)
+    if _is_unclear(error) or taken:
         # It may have begun: the next look tells, not the answer.
         log.warning("unclear answer to the call", extra={"deployment": record.id, "error": str(error)})
         return record
-    reason = _sentence(error)
     if record.creates and creating.is_no_template(reason):
         reason = creating.no_template(record.template or "", record.application, record.region)
-    taken = record.creates and creating.is_taken(reason)
-    if _is_throttled(error) or _is_not_ready(error) or taken:
+    if _is_throttled(error) or _is_not_ready(error):
         return _rewrite_intent(record, store, lambda current: beanstalk.refused(current, reason, clock()))
     denied = _is_denied(error)
     if record.creates and denied:

@@ -106,6 +106,11 @@ class Seen:
         return self.status == "Ready"
 
     @property
+    def going(self) -> bool:
+        """Whether it is being terminated, or was."""
+        return self.status in {"Terminating", "Terminated"}
+
+    @property
     def condition(self) -> str | None:
         """The health in one word, the more exact one where both are known."""
         return next((word for word in (self.health_status, self.health) if word in _RANK), self.health)

@@ -53,7 +53,7 @@ def target_of(record: Deployment) -> str | None:
 
 def go_on(record: Deployment, seen: Seen, now: datetime) -> Next:
     """The next step back."""
-    if seen.missing or seen.status in {"Terminating", "Terminated"}:
+    if seen.missing or seen.going:
         return failed(record, f"{record.environment} was terminated meanwhile"), None
     if not seen.ready:
         return _abort(replace(record, ready_at=None, well_at=None), seen, now)

@@ -57,7 +57,7 @@ def judged(record: Deployment, seen: Seen, now: datetime) -> tuple[Deployment, O
         return replace(record, reason=odd if seen.instances else None), Obstacle(f"{well}, but {odd}")
     if probe_counts(record) and not (seen.answer and seen.answer.good):
         said = seen.answer.said if seen.answer else f"{record.probe} was not asked"
-        over = now - (record.ready_at or now) >= timedelta(seconds=record.probe_within_s)
+        over = now - _held_until(record, now) >= timedelta(seconds=record.probe_within_s)
         return record, Obstacle(f"{well}, but {said}", final=seen.answer is not None and over)
     return record, None
 
@@ -79,9 +79,24 @@ def accepts(record: Deployment, seen: Seen) -> bool:
 
 def holds(record: Deployment, now: datetime) -> bool:
     """Whether it is well, and only has to be so for longer. The way back needs no more than to be well."""
-    if record.well_at is None or goes_back(record):
+    return record.well_at is not None and now < _held_until(record, now)
+
+
+def has_time(record: Deployment, now: datetime, longer: timedelta = timedelta()) -> bool:
+    """Whether a health that is held outlasts the deadline: until it was, and the probe had its own time after it.
+
+    Args:
+        longer: how much later somebody may come to look.
+    """
+    if record.well_at is None or not record.hold_s or goes_back(record):
         return False
-    return now - record.well_at < timedelta(seconds=record.hold_s)
+    probed = timedelta(seconds=record.probe_within_s if record.probe else 0)
+    return now < _held_until(record, now) + probed + longer
+
+
+def _held_until(record: Deployment, now: datetime) -> datetime:
+    held = timedelta() if goes_back(record) else timedelta(seconds=record.hold_s)
+    return (record.well_at or now) + held
 
 
 def _unhealthy(record: Deployment, seen: Seen, now: datetime) -> Obstacle:

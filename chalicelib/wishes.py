@@ -121,7 +121,7 @@ def _nothing(record: Deployment, why: str) -> str:
     runs = f"{record.environment} runs {record.label} already"
     if record.state is DeploymentState.VERIFYING and record.intended_at is None:
         return f"{why}: nothing was changed, {runs}"
-    if record.good_label == record.label and record.intended_at is None:
+    if record.good_label == record.label and record.intended_at is None and record.template is None:
         return f"{why}: nothing was changed, {runs}, as Tau left it"
     return f"{why}: {record.label} was not deployed to {record.environment}"
 

@@ -27,9 +27,9 @@ def waiting(world):
     return record
 
 
-def deploy(*by, environment=ENVIRONMENT):
+def deploy(*by, environment=ENVIRONMENT, **more):
     asked = {"approve": {"by": list(by), "within": 60}} if by else {}
-    return {"action": "deploy_eb", "settings": {"application": "crm", "environment": environment, **asked}}
+    return {"action": "deploy_eb", "settings": {"application": "crm", "environment": environment, **asked, **more}}
 
 
 def of_today(world, *steps, name="cmfive-dev", **changes):
@@ -72,6 +72,13 @@ def test_who_may_approve_another_environment_may_not_approve_this_one(world, wai
     of_today(world, deploy(SAM, environment=ELSEWHERE), deploy(BOB))
     with pytest.raises(NotAnApprover):
         say(world, waiting, SAM)
+
+
+def test_who_may_approve_in_another_region_may_not_approve_here(world, waiting):
+    of_today(world, deploy(SAM, region="us-east-1"), deploy(BOB, region=None))
+    with pytest.raises(NotAnApprover):
+        say(world, waiting, SAM)
+    say(world, waiting, BOB)
 
 
 def test_where_what_was_pushed_is_not_answered_to_any_more_those_are_left_who_are_still_named(world, waiting):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.beanstalk import advance
-from chalicelib.environment import Instance, Seen
+from chalicelib.beanstalk import advance, unseen
+from chalicelib.environment import Answer, Call, Instance, Seen
 from chalicelib.model import DeploymentState
 from chalicelib.verifying import disagreement
 from tests.test_beanstalk import BUSY, NEW, OLD, PROCESSED, at, deployment, enact
@@ -95,6 +95,29 @@ def test_a_version_that_is_well_at_its_deadline_may_stay_so_for_long_enough_and_
     assert advance(held, NEW, at(1850))[0].state is LIVE
     broken, _ = advance(held, seen("Yellow"), at(1849))
     assert broken.state is ROLLING_BACK
+
+
+def test_a_look_that_is_refused_ends_no_version_that_is_being_held():
+    record, _ = enact(deployment(hold_s=60), *BEGUN, (1790, NEW))
+    assert unseen(record, "Throttling", at(1805)).state is VERIFYING
+    # The hold is over, and nobody could look yet.
+    assert unseen(record, "Throttling", at(1905)).state is VERIFYING
+    assert unseen(record, "Throttling", at(1911)).state is FAILED
+
+
+def test_the_probe_has_its_own_time_after_the_hold():
+    refuses = replace(NEW, answer=Answer(good=False, said="/up answers 503"))
+    asked = deployment(probe="/up", probe_within_s=60, hold_s=300, answered_label=OLD.label, answered=True)
+    record, _ = enact(asked, *BEGUN, (60, NEW), (360, refuses), (419, refuses))
+    assert record.state is VERIFYING
+    assert advance(record, refuses, at(420))[0].state is ROLLING_BACK
+    assert advance(record, replace(NEW, answer=Answer(good=True, said="")), at(420))[0].state is LIVE
+
+
+def test_what_is_ready_in_the_last_moment_is_updated_without_being_asked_first():
+    record, _ = enact(deployment(probe="/up"), (0, replace(BUSY, **PROCESSED)))
+    ready, call = advance(record, OLD, record.deadline_at)
+    assert (ready.state, call, ready.answered) == (DeploymentState.UPDATING, Call.UPDATE, None)
 
 
 # --- what the instances say ---------------------------------------------------------------------------
