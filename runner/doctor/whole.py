@@ -18,7 +18,7 @@ from runner.handed import Handed
 from runner.storage import Limits
 
 _NO_SETTINGS = (
-    "there are none here (TAU_STAGE, TAU_BUCKET, TAU_SENDER): AWS, secrets, forges and registries are looked at where a"
+    "no settings of one (TAU_STAGE, TAU_BUCKET, TAU_SENDER): AWS, secrets, forges and registries are looked at where a"
     " code server's settings are"
 )
 
