@@ -234,7 +234,8 @@ def test_a_build_without_end_is_ended_at_the_runs_deadline(lab, made, command):
 @pytest.mark.parametrize(
     ("command", "process"),
     [
-        ("sleep 600", "sleep 600"),
+        # Lengths that no other test has: its process is looked for on the whole machine.
+        ("sleep 603", "sleep 603"),
         # A shell becomes its last command.
         ("trap '' TERM; sleep 601", "sleep 601"),
         ("while true; do echo still here; sleep 0.2; done", "echo still here"),

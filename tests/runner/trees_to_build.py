@@ -42,10 +42,7 @@ def dockerfile(lab, *lines):
 
 @contextmanager
 def stopping_once_it_runs(command, stopping):
-    """Somebody asks a moment after a command has begun.
-
-    An engine whose classic builder is stopped between a container's making and its start lets the command run on.
-    """
+    """Somebody asks a moment after a command has begun."""
 
     def ask():
         for _ in range(300):
